@@ -1,0 +1,170 @@
+/** Connects a container: lock, recover, observe, plan, run, note. */
+
+import type { Container } from '../containers/container.ts';
+import { openContainerNetns } from '../containers/resolve.ts';
+import { hasErrno } from '../errors.ts';
+import { listAddrs } from '../kernel/netlink/addr.ts';
+import { getLink } from '../kernel/netlink/link.ts';
+import { NetlinkSocket } from '../kernel/netlink/socket.ts';
+import { announce } from '../kernel/packet.ts';
+import type { Attachment } from '../model/attachment.ts';
+import type { Route } from '../model/link.ts';
+import { vlanIfnameFor } from '../model/naming.ts';
+import type { AttachmentRecord, Observed } from '../model/observed.ts';
+import { describe, type Operation, type Step } from '../model/operation.ts';
+import { observeAttachment } from '../observe/attachment.ts';
+import { saved } from '../plan/attach.ts';
+import { type IfPresent, planAttach } from '../plan/plan.ts';
+import type { Host } from './host.ts';
+import { acquireLock } from './lock.ts';
+import { containerKey } from './state.ts';
+import { type BeforeStep, begin, type Guest, recover } from './transaction.ts';
+
+/** How an attachment is made. */
+export interface AttachOptions {
+  readonly ifPresent: IfPresent;
+  /** Whether a bridge gets its rule in Docker's firewall. */
+  readonly firewall: boolean;
+  /** Plan only. */
+  readonly dryRun?: boolean;
+  /**
+   * Runs when the interface is up and before it is final, outside the lock: a DHCP client, which may wait for ever. Its
+   * failure takes the interface away again.
+   */
+  readonly beforeCommit?: (guest: NetlinkSocket) => Promise<void>;
+  /** The container's name as that DHCP client knows it, by which it is found again. */
+  readonly dhcpGuest?: string;
+  /** For tests. */
+  readonly beforeStep?: BeforeStep;
+}
+
+/** What was done, or would be. */
+export interface AttachResult {
+  readonly steps: readonly { readonly command: string; readonly because: string }[];
+  /** What earlier commands have left and could still not be taken back. */
+  readonly warnings: readonly string[];
+  /** The host's end of the pair, where there is one. */
+  readonly hostIfname: string | undefined;
+}
+
+/** Makes the interface that `want` describes in the container. @throws PipewrightError; nothing is changed then */
+export async function attach(
+  host: Host,
+  container: Container,
+  want: Attachment,
+  options: AttachOptions,
+): Promise<AttachResult> {
+  using netns = openContainerNetns(container);
+  using rtnl = NetlinkSocket.open(netns);
+  const guest: Guest = { rtnl, netnsPath: container.netnsPath, label: container.name };
+  const { result, pending } = await prepare(host, container, guest, want, options);
+  if (!pending) return result;
+  if (options.beforeCommit) {
+    try {
+      await options.beforeCommit(rtnl);
+    } catch (error) {
+      using _lock = await acquireLock(host.state.lockPath);
+      return pending.rollBack(error);
+    }
+  }
+  pending.commit();
+  announceAll(guest, want.ifname);
+  return result;
+}
+
+/** Tells the neighbours, of what a lease has brought as well. That nobody hears it is no failure. */
+function announceAll({ rtnl }: Guest, ifname: string): void {
+  const link = getLink(rtnl, ifname);
+  if (!link || link.mac.length !== macLength) return;
+  const cidrs = listAddrs(rtnl, link.ifindex)
+    .filter(({ scope }) => scope === 0)
+    .map(({ cidr }) => cidr);
+  try {
+    announce(rtnl.netns, link.ifindex, link.mac, cidrs);
+  } catch (error) {
+    if (!hasErrno(error, 'ENETDOWN', 'ENXIO', 'ENODEV')) throw error;
+  }
+}
+
+/** Characters of an Ethernet address; an IPoIB one is longer. */
+const macLength = 17;
+
+/** The part that is done under the lock. */
+async function prepare(
+  host: Host,
+  container: Container,
+  guest: Guest,
+  want: Attachment,
+  options: AttachOptions,
+) {
+  using _lock = await acquireLock(host.state.lockPath);
+  const warnings = options.dryRun ? [] : (await recover(host)).map(String);
+  const seen = await observeAttachment(host, container, guest.rtnl, want, options);
+  const steps = planAttach(want, seen, options.ifPresent);
+  const result: AttachResult = {
+    steps: steps.map(({ op, because }) => ({ command: describe(op), because })),
+    warnings,
+    hostIfname: hostIfnameIn(steps) ?? seen.host.hostEnd?.name,
+  };
+  if (options.dryRun || steps.length === 0) return { result, pending: undefined };
+  const note = {
+    containerKey: containerKey(container),
+    ifname: want.ifname,
+    was: seen.record,
+    is: {
+      ...noteOf(container, guest, want, seen, steps),
+      dhcpGuest: options.dhcpGuest ?? seen.record?.dhcpGuest,
+    },
+  };
+  const pending = await begin(host, guest, { group: seen.group, steps, note }, options.beforeStep);
+  return { result, pending };
+}
+
+const opsOf = (steps: readonly Step[]): Operation[] => steps.map(({ op }) => op);
+
+function hostIfnameIn(steps: readonly Step[]): string | undefined {
+  const made = opsOf(steps).find((op) => op.do === 'link.add' && op.link.kind === 'veth');
+  return made?.do === 'link.add' ? made.name : undefined;
+}
+
+/** What cannot be read back from the kernel later. */
+function noteOf(
+  container: Container,
+  guest: Guest,
+  want: Attachment,
+  seen: Observed,
+  steps: readonly Step[],
+): AttachmentRecord {
+  const { runtime, id, name, pid, startTime, netnsPath } = container;
+  const { network } = want;
+  const vid = 'uplink' in network && 'vid' in network ? network.vid : undefined;
+  const { moving } = seen.host;
+  return {
+    version: 1,
+    container: { runtime, id, name, pid, startTime, netnsPath, netnsInode: guest.rtnl.netns.inode },
+    ifname: want.ifname,
+    network,
+    hostIfname: hostIfnameIn(steps) ?? seen.host.hostEnd?.name,
+    vlanIfname: vid === undefined || !('uplink' in network) ? undefined : vlanIfnameFor(network.uplink, vid),
+    group: madeAnew(steps) ? seen.group : (seen.record?.group ?? seen.guest.link?.link.group ?? seen.group),
+    replaced: [...(seen.record?.replaced ?? []), ...replacedBy(steps, seen)],
+    taken: moving && opsOf(steps).some((op) => op.do === 'link.give') ? saved(moving) : seen.record?.taken,
+    since: Date.now(),
+  };
+}
+
+function madeAnew(steps: readonly Step[]): boolean {
+  return opsOf(steps).some(
+    (op) => op.do === 'link.give' || (op.do === 'link.add' && op.link.kind !== 'bridge'),
+  );
+}
+
+/** The default routes that give way, but for those of the interface itself. */
+function replacedBy(steps: readonly Step[], seen: Observed): Route[] {
+  const own = seen.guest.link?.link.ifindex;
+  return steps
+    .flatMap(({ undo }) => undo)
+    .flatMap((op) =>
+      op.do === 'route.restore' && op.route.dst === undefined && op.route.dev !== own ? [op.route] : [],
+    );
+}

@@ -1,0 +1,52 @@
+/** The operations of Open vSwitch and of the firewall, for the executor. Each backend is loaded when first needed. */
+import type { Operation } from '../model/operation.ts';
+import type { Backends } from './execute.ts';
+import type { Host } from './host.ts';
+
+/** The external_ids key of what pipewright made in Open vSwitch; its value is the group of the transaction. */
+export const ovsMark = 'pipewright.group';
+
+/** Backends that work on `host`. */
+export function backendsOf(host: Host): Backends {
+  return {
+    ovs: (op) => runOvs(host, op),
+    firewall: (op) => runFirewall(host, op),
+  };
+}
+
+async function runOvs(host: Host, op: Extract<Operation, { do: `ovs.${string}` }>): Promise<void> {
+  const [db, { addBridge, delBridge }, { addPort, delPort, setPortTag }] = await Promise.all([
+    host.ovs(),
+    import('../ovs/bridge.ts'),
+    import('../ovs/port.ts'),
+  ]);
+  const onlyIf =
+    'onlyGroup' in op && op.onlyGroup !== undefined
+      ? { onlyIf: { key: ovsMark, value: String(op.onlyGroup) } }
+      : {};
+  switch (op.do) {
+    case 'ovs.bridge.add':
+      return addBridge(db, { name: op.name, externalIds: { [ovsMark]: String(op.group) } });
+    case 'ovs.bridge.del':
+      await delBridge(db, { name: op.name, onlyIfEmpty: true, ...onlyIf });
+      return;
+    case 'ovs.port.add': {
+      const externalIds = { ...op.externalIds };
+      const portExternalIds = { [ovsMark]: String(op.group) };
+      await addPort(db, { bridge: op.bridge, port: op.port, tag: op.vid, externalIds, portExternalIds });
+      return;
+    }
+    case 'ovs.port.set':
+      await setPortTag(db, op.port, op.vid);
+      return;
+    case 'ovs.port.del':
+      await delPort(db, { port: op.port, ...onlyIf });
+      return;
+  }
+}
+
+async function runFirewall(host: Host, op: Extract<Operation, { do: `firewall.${string}` }>): Promise<void> {
+  const { allowBridge, revokeBridge } = await import('../firewall/docker-user.ts');
+  if (op.do === 'firewall.allow') await allowBridge(host.netns, op.bridge);
+  else await revokeBridge(host.netns, op.bridge);
+}

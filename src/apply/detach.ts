@@ -1,0 +1,263 @@
+/** Disconnects containers: what is wanted away is looked up, planned, and taken away in as few messages as it takes. */
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import type { Container } from '../containers/container.ts';
+import { PipewrightError } from '../errors.ts';
+import { listAddrs } from '../kernel/netlink/addr.ts';
+import { getLink, listLinks } from '../kernel/netlink/link.ts';
+import { listRoutes } from '../kernel/netlink/route.ts';
+import { NetlinkSocket } from '../kernel/netlink/socket.ts';
+import { Netns } from '../kernel/netns.ts';
+import type { Link, Route } from '../model/link.ts';
+import { groupOf, isOurGroup } from '../model/naming.ts';
+import type { AttachmentRecord } from '../model/observed.ts';
+import { describe, type Operation, type Step } from '../model/operation.ts';
+import { type DetachFacts, type DetachPlan, planDetach } from '../plan/detach.ts';
+import { backendsOf, ovsMark } from './backends.ts';
+import { Executor } from './execute.ts';
+import type { Host } from './host.ts';
+import { acquireLock } from './lock.ts';
+import { containerKey } from './state.ts';
+import { recover } from './transaction.ts';
+
+/** An interface of a container that is to go. The container is known by its note when it runs no more. */
+export interface Target {
+  readonly container: Container;
+  readonly ifname: string;
+}
+
+/** What was taken away. */
+export interface DetachResult {
+  readonly steps: readonly { readonly command: string; readonly because: string }[];
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Takes interfaces away, and what was made for them and is used no more. Goes on after a failure.
+ * @throws PipewrightError of the first failure, when all has been tried; NETWORK_UNKNOWN when nothing of ours is there
+ */
+export async function detach(
+  host: Host,
+  targets: readonly Target[],
+  options: { readonly dryRun?: boolean } = {},
+): Promise<DetachResult> {
+  using _lock = await acquireLock(host.state.lockPath);
+  const warnings = options.dryRun ? [] : (await recover(host)).map(String);
+  const before = look(host, targets);
+  const departures: Departure[] = [];
+  try {
+    for (const target of targets) departures.push(await observeDeparture(host, target, before));
+    if (!options.dryRun) await run(host, departures, before.staying);
+  } finally {
+    for (const { guest } of departures) guest?.[Symbol.dispose]();
+  }
+  const steps = stepsOf(departures).map(({ op, because }) => ({ command: describe(op), because }));
+  return { steps, warnings };
+}
+
+/** The host as it was before anything went. */
+interface Before {
+  readonly links: readonly Link[];
+  /** The notes of the attachments that stay, and the host's ends of those that go. */
+  readonly staying: readonly AttachmentRecord[];
+  readonly leavingEnds: ReadonlySet<string | undefined>;
+}
+
+function look(host: Host, targets: readonly Target[]): Before {
+  const leaving = new Set(targets.map(({ container, ifname }) => `${containerKey(container)} ${ifname}`));
+  const isLeaving = ({ container, ifname }: AttachmentRecord): boolean =>
+    leaving.has(`${containerKey(container)} ${ifname}`);
+  const records = host.state.records();
+  return {
+    links: listLinks(host.rtnl),
+    staying: records.filter((record) => !isLeaving(record)),
+    leavingEnds: new Set(records.filter(isLeaving).map(({ hostIfname }) => hostIfname)),
+  };
+}
+
+/** One interface that goes. */
+interface Departure {
+  readonly target: Target;
+  readonly guest: GuestSocket | undefined;
+  readonly facts: DetachFacts;
+  readonly plan: DetachPlan;
+}
+
+type GuestSocket = Disposable & { readonly rtnl: NetlinkSocket };
+
+/** Opens the container's namespace when it is still the one that the note speaks of. */
+function openGuest({ container }: Target, record: AttachmentRecord | undefined): GuestSocket | undefined {
+  let netns: Netns;
+  try {
+    netns = Netns.open(container.netnsPath, container.name);
+  } catch {
+    return undefined;
+  }
+  if (record && record.container.netnsInode !== netns.inode) {
+    netns[Symbol.dispose]();
+    return undefined;
+  }
+  const rtnl = NetlinkSocket.open(netns);
+  return {
+    rtnl,
+    [Symbol.dispose]: () => {
+      rtnl[Symbol.dispose]();
+      netns[Symbol.dispose]();
+    },
+  };
+}
+
+async function observeDeparture(host: Host, target: Target, before: Before): Promise<Departure> {
+  const { container, ifname } = target;
+  const record = host.state.record(containerKey(container), ifname);
+  const guest = openGuest(target, record);
+  const found = guest && getLink(guest.rtnl, ifname);
+  const guestLink = found?.name === ifname && isOurGroup(found.group) ? found : undefined;
+  if (!record && !guestLink) {
+    guest?.[Symbol.dispose]();
+    throw new PipewrightError('NETWORK_UNKNOWN', {
+      op: 'detach',
+      subject: `${ifname} in ${container.name}`,
+      detail: found ? 'pipewright did not make this interface, so it stays' : 'there is no such interface',
+      hint: 'see: pipewright list',
+    });
+  }
+  const facts = await observeFacts(host, ifname, record, guest, guestLink, before);
+  return { target, guest, facts, plan: planDetach(facts) };
+}
+
+async function observeFacts(
+  host: Host,
+  ifname: string,
+  record: AttachmentRecord | undefined,
+  guest: GuestSocket | undefined,
+  guestLink: Link | undefined,
+  { links, staying, leavingEnds }: Before,
+): Promise<DetachFacts> {
+  const hostEnd = links.find(({ name, kind, lower }) =>
+    record?.hostIfname
+      ? name === record.hostIfname
+      : kind === 'veth' && guestLink && lower === guestLink.ifindex,
+  );
+  const network = record?.network;
+  const vlanLink = links.find(({ name }) => name === record?.vlanIfname);
+  const bridge = links.find(
+    ({ ifindex, name, kind }) =>
+      kind === 'bridge' &&
+      (hostEnd?.master === undefined
+        ? network?.kind === 'bridge' && name === network.name
+        : ifindex === hostEnd.master),
+  );
+  return {
+    ifname,
+    record,
+    guestLink,
+    defaults: guest ? listRoutes(guest.rtnl, { table: 254 }).filter(({ dst }) => dst === undefined) : [],
+    guestIfindexes: guest ? listLinks(guest.rtnl).map(({ ifindex }) => ifindex) : [],
+    hostEnd,
+    vlanLink,
+    vlanShared:
+      staying.some(({ vlanIfname }) => vlanIfname !== undefined && vlanIfname === record?.vlanIfname) ||
+      links.some(
+        ({ lower, linkNetnsid }) => vlanLink && linkNetnsid === undefined && lower === vlanLink.ifindex,
+      ),
+    bridge: bridge && {
+      link: bridge,
+      otherPorts: links.filter(
+        ({ master, name }) => master === bridge.ifindex && name !== hostEnd?.name && !leavingEnds.has(name),
+      ).length,
+      hasAddrs: listAddrs(host.rtnl, bridge.ifindex).some(({ scope }) => scope === 0),
+    },
+    bridgeShared: staying.some(({ network }) => network.kind === 'bridge' && network.name === bridge?.name),
+    ...(await observeOvs(host, record, hostEnd, leavingEnds)),
+  };
+}
+
+async function observeOvs(
+  host: Host,
+  record: AttachmentRecord | undefined,
+  hostEnd: Link | undefined,
+  leavingEnds: ReadonlySet<string | undefined>,
+): Promise<Pick<DetachFacts, 'ovsPort' | 'ovsBridge'>> {
+  const name = hostEnd?.name ?? record?.hostIfname;
+  if (record?.network.kind !== 'ovs' || name === undefined || !existsSync(host.ovsdbSocket)) {
+    return { ovsPort: undefined, ovsBridge: undefined };
+  }
+  const db = await host.ovs();
+  const [{ getPort }, { getBridge }] = await Promise.all([
+    import('../ovs/port.ts'),
+    import('../ovs/bridge.ts'),
+  ]);
+  const port = await getPort(db, name);
+  const bridge = await getBridge(db, port?.bridge ?? record.network.name);
+  return {
+    ovsPort: port && { name, bridge: port.bridge },
+    ovsBridge: bridge && {
+      name: bridge.name,
+      ours: ovsMark in bridge.externalIds,
+      otherPorts: bridge.ports.filter((other) => other !== name && !leavingEnds.has(other)).length,
+    },
+  };
+}
+
+/** Shared steps once, however many attachments they are shared by. */
+function stepsOf(departures: readonly Departure[]): Step[] {
+  const shared = new Map(
+    departures.flatMap(({ plan }) => plan.shared).map((step) => [describe(step.op), step]),
+  );
+  return [...departures.flatMap(({ plan }) => [...plan.interface, ...plan.defaults]), ...shared.values()];
+}
+
+async function run(
+  host: Host,
+  departures: readonly Departure[],
+  staying: readonly AttachmentRecord[],
+): Promise<void> {
+  const failures: unknown[] = [];
+  const backends = backendsOf(host);
+  for (const { target, facts } of departures)
+    await stopClient(host, target, facts).catch((error) => failures.push(error));
+  const onHost = new Executor({ host: host.rtnl, guest: undefined }, backends);
+  const ends: string[] = [];
+  for (const { guest, plan } of departures) {
+    const executor = new Executor({ host: host.rtnl, guest: guest?.rtnl }, backends);
+    const ops = plan.interface.map(({ op }) => op);
+    const isEnd = (op: Operation): boolean => op.do === 'link.del' && op.side === 'host';
+    failures.push(...(await executor.runAll(ops.filter((op) => !isEnd(op)))));
+    ends.push(...ops.flatMap((op) => (op.do === 'link.del' && op.side === 'host' ? [op.name] : [])));
+  }
+  await onHost
+    .delHostLinks(ends, groupOf(randomBytes(4).readUInt32LE()))
+    .catch((error: unknown) => failures.push(error));
+  for (const { guest, plan } of departures) {
+    const executor = new Executor({ host: host.rtnl, guest: guest?.rtnl }, backends);
+    failures.push(...(await executor.runAll(plan.defaults.map(({ op }) => op))));
+  }
+  const shared = new Map(departures.flatMap(({ plan }) => plan.shared).map(({ op }) => [describe(op), op]));
+  failures.push(...(await onHost.runAll([...shared.values()])));
+  if (failures.length > 0) throw failures[0];
+  for (const { target, facts } of departures) forget(host, target, facts, staying);
+}
+
+async function stopClient(host: Host, { ifname }: Target, { record }: DetachFacts): Promise<void> {
+  if (record?.dhcpGuest === undefined) return;
+  const { stopDhcpClient } = await import('../dhcp/clients.ts');
+  await stopDhcpClient({ guest: record.dhcpGuest, ifname, stateDir: host.state.path });
+}
+
+/** The note goes last: until then the command can be repeated. A default route it would have given back is handed on. */
+function forget(
+  host: Host,
+  { container, ifname }: Target,
+  { record, guestLink }: DetachFacts,
+  staying: readonly AttachmentRecord[],
+): void {
+  const key = containerKey(container);
+  const wasReplaced = ({ dev }: Route): boolean => guestLink !== undefined && dev === guestLink.ifindex;
+  for (const other of staying) {
+    if (!record || containerKey(other.container) !== key || !other.replaced.some(wasReplaced)) continue;
+    const replaced = [...other.replaced.filter((route) => !wasReplaced(route)), ...record.replaced];
+    host.state.writeRecord(key, { ...other, replaced });
+  }
+  host.state.removeRecord(key, ifname);
+}

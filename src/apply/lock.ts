@@ -1,0 +1,49 @@
+/** One transaction at a time on a host: an flock(2), which the kernel takes back when its holder dies. */
+import { closeSync, openSync } from 'node:fs';
+import { hasErrno, PipewrightError } from '../errors.ts';
+import { syscalls } from '../kernel/syscalls.ts';
+
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/** A held lock. */
+export interface Lock extends Disposable {
+  readonly fd: number;
+}
+
+/**
+ * Waits for the lock without blocking the event loop. A transaction takes milliseconds, so the wait is short steps.
+ * @throws PipewrightError LOCK_TIMEOUT after `timeoutMs`, naming the holder
+ */
+export async function acquireLock(path: string, timeoutMs = 60_000): Promise<Lock> {
+  const fd = openSync(path, 'a+', 0o644);
+  try {
+    const deadline = Date.now() + timeoutMs;
+    for (let pauseMs = 1; ; pauseMs = Math.min(20, pauseMs * 2)) {
+      if (tryLock(fd, path)) return { fd, [Symbol.dispose]: () => closeSync(fd) };
+      if (Date.now() > deadline) throw lockTimeout(path);
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    }
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+function tryLock(fd: number, path: string): boolean {
+  try {
+    syscalls().flock(fd, LOCK_EX | LOCK_NB, path);
+  } catch (error) {
+    if (hasErrno(error, 'EAGAIN', 'EWOULDBLOCK', 'EINTR')) return false;
+    throw error;
+  }
+  return true;
+}
+
+function lockTimeout(path: string): PipewrightError {
+  return new PipewrightError('LOCK_TIMEOUT', {
+    op: 'lock',
+    subject: path,
+    hint: `see who holds it: lsof ${path}`,
+  });
+}

@@ -1,0 +1,145 @@
+/** A plan is run as one transaction: its undo is on disk before its first step, and any failure takes all of it back. */
+import { startTimeOf } from '../containers/proc.ts';
+import { PipewrightError } from '../errors.ts';
+import { NetlinkSocket } from '../kernel/netlink/socket.ts';
+import { Netns } from '../kernel/netns.ts';
+import type { AttachmentRecord } from '../model/observed.ts';
+import type { Operation, Step } from '../model/operation.ts';
+import { backendsOf } from './backends.ts';
+import { Executor } from './execute.ts';
+import type { Host } from './host.ts';
+import type { Journal } from './state.ts';
+
+/** The container of a transaction: its namespace, open, and where it was found. */
+export interface Guest {
+  readonly rtnl: NetlinkSocket;
+  readonly netnsPath: string;
+  /** For messages: the container's name. */
+  readonly label: string;
+}
+
+/** What is run. */
+export interface Transaction {
+  readonly group: number;
+  readonly steps: readonly Step[];
+  /** Where the note of the attachment goes, what is there now, and what is to be there. */
+  readonly note?: {
+    readonly containerKey: string;
+    readonly ifname: string;
+    readonly was: AttachmentRecord | undefined;
+    readonly is: AttachmentRecord;
+  };
+}
+
+/** For tests: what is called before each step; it may throw, or end the process. */
+export type BeforeStep = (step: Step, index: number) => void;
+
+/** A transaction whose steps are done, and which can still be taken back. */
+export interface Pending {
+  /** Makes it final. */
+  commit(): void;
+  /** Takes it back because of `reason`, which is thrown. */
+  rollBack(reason: unknown): Promise<never>;
+}
+
+/**
+ * Runs every step. The caller holds the host's lock.
+ * @throws the failure of the step, after everything was taken back; UNDO_INCOMPLETE when not all of it could be
+ */
+export async function begin(
+  host: Host,
+  guest: Guest | undefined,
+  transaction: Transaction,
+  before?: BeforeStep,
+): Promise<Pending> {
+  const { steps, note } = transaction;
+  const undo = [...steps].reverse().flatMap((step) => step.undo);
+  const journal: Journal = {
+    version: 1,
+    pid: process.pid,
+    startTime: startTimeOf(process.pid) ?? '',
+    guest: guest && { netnsPath: guest.netnsPath, netnsInode: guest.rtnl.netns.inode, label: guest.label },
+    undo,
+    note: note && { containerKey: note.containerKey, ifname: note.ifname, was: note.was },
+  };
+  const path = host.state.writeJournal(journal, transaction.group);
+  const executor = new Executor({ host: host.rtnl, guest: guest?.rtnl }, backendsOf(host));
+  const rollBack = async (reason: unknown): Promise<never> => {
+    const failures = await executor.runAll(undo);
+    if (note) restoreNote(host, note);
+    // What is left to do stays in the journal, for the next command.
+    if (failures.length > 0) throw undoIncomplete(reason, failures);
+    host.state.removeFile(path);
+    throw reason;
+  };
+  const step = before && ((index: number): void => before(steps[index] as Step, index));
+  const failed = await executor.run(
+    steps.map(({ op }) => op),
+    step,
+  );
+  if (failed) return rollBack(failed.error);
+  if (note) host.state.writeRecord(note.containerKey, note.is);
+  return { commit: () => host.state.removeFile(path), rollBack };
+}
+
+function undoIncomplete(reason: unknown, failures: readonly unknown[]): PipewrightError {
+  const text = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+  return new PipewrightError('UNDO_INCOMPLETE', {
+    op: 'undo',
+    subject: text(reason),
+    detail: `and it could not all be taken back: ${failures.map(text).join('; ')}`,
+    cause: reason,
+  });
+}
+
+function restoreNote(host: Host, note: NonNullable<Journal['note']>): void {
+  if (note.was) host.state.writeRecord(note.containerKey, note.was);
+  else host.state.removeRecord(note.containerKey, note.ifname);
+}
+
+/**
+ * Takes back what commands that died in the middle have left. The caller holds the host's lock.
+ * @returns what could not be taken back, to be told to the user; it is tried again the next time
+ */
+export async function recover(host: Host): Promise<unknown[]> {
+  const failures: unknown[] = [];
+  for (const { path, value: journal } of host.state.journals()) {
+    // Alive, it is waiting outside the lock, for a DHCP server.
+    if (startTimeOf(journal.pid) === journal.startTime) continue;
+    using guest = openGuest(journal.guest);
+    const executor = new Executor({ host: host.rtnl, guest: guest?.rtnl }, backendsOf(host));
+    const remaining: Operation[] = [];
+    for (const op of journal.undo) {
+      // What was in a container that is gone is gone.
+      if (!guest && 'side' in op && op.side === 'guest') continue;
+      const [failure] = await executor.runAll([op]);
+      if (failure === undefined) continue;
+      failures.push(failure);
+      remaining.push(op);
+    }
+    if (journal.note) restoreNote(host, journal.note);
+    if (remaining.length > 0) host.state.rewriteJournal(path, { ...journal, undo: remaining });
+    else host.state.removeFile(path);
+  }
+  return failures;
+}
+
+function openGuest(guest: Journal['guest']): (Disposable & { readonly rtnl: NetlinkSocket }) | undefined {
+  if (!guest) return undefined;
+  let netns: Netns;
+  try {
+    netns = Netns.open(guest.netnsPath, guest.label);
+  } catch {
+    return undefined;
+  }
+  if (netns.inode !== guest.netnsInode) {
+    netns[Symbol.dispose]();
+    return undefined;
+  }
+  const rtnl = NetlinkSocket.open(netns);
+  const dispose = (): void => {
+    rtnl[Symbol.dispose]();
+    netns[Symbol.dispose]();
+  };
+  return { rtnl, [Symbol.dispose]: dispose };
+}

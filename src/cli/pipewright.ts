@@ -1,0 +1,185 @@
+/** The `pipewright` program: its commands, each loaded when it is the one that was asked for. */
+import {
+  type ApplicationContext,
+  buildApplication,
+  buildCommand,
+  buildRouteMap,
+  proposeCompletions,
+  run,
+  text_en,
+} from '@stricli/core';
+import { PipewrightError } from '../errors.ts';
+import { failureText, writeText } from './output.ts';
+import { version } from './version.ts';
+
+/** What commands are run with: output that does not go through process.stdout, which takes 3 ms to open. */
+const context: ApplicationContext = {
+  process: {
+    env: { STRICLI_SKIP_VERSION_CHECK: '1' },
+    stdout: { write: (text) => writeText(1, text) },
+    stderr: { write: (text) => writeText(2, text) },
+  },
+};
+
+const text = (input: string): string => input;
+
+/** A flag with a value that may be left out. */
+function valued(brief: string, placeholder: string) {
+  return { kind: 'parsed', parse: text, brief, placeholder, optional: true } as const;
+}
+
+/** The same, given as often as needed. */
+function repeated(brief: string, placeholder: string) {
+  return { ...valued(brief, placeholder), variadic: true } as const;
+}
+
+function flag(brief: string) {
+  return { kind: 'boolean', brief, default: false, withNegated: false } as const;
+}
+
+const container = {
+  brief: 'Docker name, id or id prefix; or docker:, podman:, lxc:, pid:, netns: and a name',
+  placeholder: 'CONTAINER',
+  parse: text,
+  proposeCompletions: async () => (await import('./propose.ts')).runningContainers(),
+} as const;
+
+const json = flag('Print the result as JSON');
+
+const attach = buildCommand({
+  docs: {
+    brief: 'Connect a container to a network',
+    fullDescription:
+      'Makes the interface, or changes what differs when it is there already; a second call changes nothing. ' +
+      'If a step fails, everything is as it was before.',
+  },
+  parameters: {
+    positional: { kind: 'tuple', parameters: [container] },
+    flags: {
+      network: {
+        kind: 'parsed',
+        parse: text,
+        brief:
+          'bridge:NAME, ovs:NAME, macvlan:NIC, ipvlan:NIC, phys:NIC, ipoib:NIC, dummy; or the name of a bridge or NIC',
+        placeholder: 'NETWORK',
+        proposeCompletions: async () => (await import('./propose.ts')).hostLinks(),
+      },
+      ifname: valued('Name of the interface in the container (eth1)', 'NAME'),
+      hostIfname: valued("Name of the host's end", 'NAME'),
+      address: repeated('IP/PREFIX[@GATEWAY], IPv4 or IPv6; several by commas or by repeating', 'ADDR'),
+      gateway: repeated('Default gateway, one for each address family', 'IP'),
+      route: repeated('"PREFIX via GATEWAY", or PREFIX for a directly connected one', 'ROUTE'),
+      mac: valued('MAC address, or U:TEXT for a stable one made from the text', 'MAC'),
+      vlan: valued('VLAN id, 1 to 4094', 'VID'),
+      mtu: valued('Bytes; by default that of the network', 'MTU'),
+      mode: valued('macvlan: bridge, private, vepa, passthru; ipvlan: l2, l3, l3s', 'MODE'),
+      noFirewall: flag("Do not add the bridge's rule to Docker's firewall"),
+      dryRun: flag('Only show what would be done, and why'),
+      json,
+    },
+  },
+  loader: async () => (await import('./attach.ts')).runAttach,
+});
+
+const detach = buildCommand({
+  docs: {
+    brief: 'Disconnect a container',
+    fullDescription:
+      'Takes the interface away, with what was made for it and nothing else uses, and gives back the default route that ' +
+      'its gateway replaced.',
+  },
+  parameters: {
+    positional: { kind: 'tuple', parameters: [container] },
+    flags: {
+      ifname: valued('Name of the interface in the container (eth1)', 'NAME'),
+      all: flag('All interfaces that pipewright made in the container'),
+      dryRun: flag('Only show what would be done, and why'),
+      json,
+    },
+  },
+  loader: async () => (await import('./detach.ts')).runDetach,
+});
+
+const list = buildCommand({
+  docs: { brief: 'Show what is connected to what' },
+  parameters: { positional: { kind: 'tuple', parameters: [] }, flags: { json } },
+  loader: async () => (await import('./list.ts')).runList,
+});
+
+const wait = buildCommand({
+  docs: {
+    brief: 'Wait until an interface can be used',
+    fullDescription:
+      'Returns when the interface is up, has carrier, and its addresses are past duplicate detection.',
+  },
+  parameters: {
+    positional: { kind: 'tuple', parameters: [{ ...container, optional: true }] },
+    flags: {
+      ifname: valued('Name of the interface (eth1)', 'NAME'),
+      timeout: valued('Seconds to wait; without it, for ever', 'SECONDS'),
+      json,
+    },
+  },
+  loader: async () => (await import('./wait-ready.ts')).runWait,
+});
+
+const completion = buildCommand({
+  docs: { brief: 'Print the completion script of a shell: bash, zsh or fish' },
+  parameters: {
+    positional: {
+      kind: 'tuple',
+      parameters: [
+        {
+          brief: 'bash, zsh or fish',
+          placeholder: 'SHELL',
+          parse: text,
+          proposeCompletions: () => ['bash', 'zsh', 'fish'],
+        },
+      ],
+    },
+    flags: {},
+  },
+  loader: async () => (await import('./completion.ts')).runCompletion,
+});
+
+const application = buildApplication(
+  buildRouteMap({
+    routes: { attach, detach, list, wait, completion },
+    docs: { brief: 'Connects running containers to any network' },
+  }),
+  {
+    name: 'pipewright',
+    versionInfo: { currentVersion: version },
+    scanner: { caseStyle: 'allow-kebab-for-camel', allowArgumentEscapeSequence: true },
+    documentation: { caseStyle: 'convert-camel-to-kebab', useAliasInUsageLine: true, disableAnsiColor: true },
+    determineExitCode: (error) => (error instanceof PipewrightError ? 1 : 70),
+    localization: {
+      text: {
+        ...text_en,
+        exceptionWhileRunningCommand: (error) => failureText('pipewright', error),
+        exceptionWhileParsingArguments: (error) =>
+          `pipewright: ${text_en.exceptionWhileParsingArguments(error, false)}`,
+      },
+    },
+  },
+);
+
+/** Runs a command line; the answer is the exit code. */
+export async function main(argv: readonly string[]): Promise<number> {
+  if (argv[0] === '__complete') return complete(argv.slice(1));
+  if (argv.length === 0) {
+    await run(application, ['--help'], context);
+    return 1;
+  }
+  await run(application, argv, context);
+  // The library tells its own refusals by negative codes: unknown commands, bad arguments.
+  const code = Number(context.process.exitCode ?? 0);
+  return code < 0 ? 1 : code;
+}
+
+/** One proposal a line, for the scripts of `pipewright completion`. */
+async function complete(words: readonly string[]): Promise<number> {
+  const proposals = await proposeCompletions(application, words, context);
+  writeText(1, proposals.map(({ completion }) => `${completion}\n`).join(''));
+  return 0;
+}

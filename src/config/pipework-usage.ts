@@ -1,0 +1,38 @@
+/** What `pipework` prints about itself. */
+
+/** Printed without arguments (exit 1): the forms of the original, as it prints them. */
+export const usage = [
+  'Syntax:',
+  ...['<hostinterface>', 'mac:<hostinterface_macaddress>'].flatMap((hostif) => [
+    `pipework ${hostif} [-i containerinterface] [-l localinterfacename] [-a addressfamily] <guest> <ipaddr>/<subnet>[@default_gateway] [macaddr][@vlan]`,
+    `pipework ${hostif} [-i containerinterface] [-l localinterfacename] <guest> dhcp [macaddr][@vlan]`,
+  ]),
+  ...['route', 'rule', 'tc'].map((tool) => `pipework ${tool} <guest> <${tool}_command>`),
+  'pipework --wait [-i containerinterface]',
+].join('\n');
+
+/** Printed by `--help` (exit 0): the forms, and what each word may be. */
+export const help = `${usage}
+
+<hostinterface>  a NIC, a Linux or Open vSwitch bridge (br... and ovs... are created), or dummy
+<guest>          a container of Docker, Podman or LXC, pid:PID, netns:NAME or netns:/PATH
+<ipaddr>/...     IPv4 or IPv6; several with commas, each with its gateway:
+                 10.0.0.2/24@10.0.0.1,fd00::2/64@fd00::1; 0/0 for no address
+dhcp             or udhcpc, udhcpc-f, dhclient, dhclient-f, dhcpcd; any of them with :OPTIONS
+macaddr          aa:bb:cc:dd:ee:ff, or U:TEXT for an address made from the text
+
+Options, in any order before <guest>:
+  -i NAME        name of the interface in the container (eth1)
+  -l NAME        name of the host's end, on a bridge
+  -a 4|6         accept only addresses of this family
+  --direct-phys  move the NIC itself into the container
+  --no-firewall  leave out the firewall rule that lets containers on one bridge reach each other
+  --once         connect now, and keep no record of it
+  --wait         wait until the interface (-i) is there
+  -h, --help     this text
+  --version      name and version`;
+
+/** Printed by `--version`. */
+export function versionLine(version: string): string {
+  return `pipework (pipewright) ${version}`;
+}

@@ -1,0 +1,56 @@
+/**
+ * The header and attributes of a link message, and what of them can be set.
+ * From <linux/if_link.h>, <linux/rtnetlink.h> and <net/if.h>, v6.12.
+ */
+import type { LinkSettings } from '../../model/link.ts';
+import { type Attrs, attr, attrs, mac, nested, raw, s32, text, u8, u32 } from './codec.ts';
+
+export const IFF_UP = 0x1;
+export const IFF_LOWER_UP = 0x10000;
+
+/** IFLA_LINKINFO. What is in `data` depends on the kind: link-kind.ts. */
+const linkInfoAttrs = {
+  kind: attr(1, text), // IFLA_INFO_KIND
+  data: attr(2, raw), // IFLA_INFO_DATA
+} as const;
+
+/** IFLA_PROP_LIST. */
+const propAttrs = {
+  altnames: attrs(53, text), // IFLA_ALT_IFNAME
+} as const;
+
+/** IFLA_*. */
+export const linkAttrs = {
+  mac: attr(1, mac), // IFLA_ADDRESS
+  ifname: attr(3, text), // IFLA_IFNAME
+  mtu: attr(4, u32), // IFLA_MTU
+  lower: attr(5, u32), // IFLA_LINK
+  master: attr(10, u32), // IFLA_MASTER
+  operstate: attr(16, u8), // IFLA_OPERSTATE
+  linkInfo: attr(18, nested(linkInfoAttrs)), // IFLA_LINKINFO
+  group: attr(27, u32), // IFLA_GROUP
+  netnsFd: attr(28, u32), // IFLA_NET_NS_FD
+  extMask: attr(29, u32), // IFLA_EXT_MASK
+  linkNetnsid: attr(37, s32), // IFLA_LINK_NETNSID
+  props: { ...attr(52, nested(propAttrs)), nestedFlag: true }, // IFLA_PROP_LIST
+  altname: attr(53, text), // IFLA_ALT_IFNAME
+} as const;
+
+/** struct ifinfomsg. */
+export function ifinfomsg({ ifindex = 0, flags = 0, change = 0 }): Buffer {
+  const header = Buffer.alloc(16);
+  header.writeInt32LE(ifindex, 4);
+  header.writeUInt32LE(flags, 8);
+  header.writeUInt32LE(change, 12);
+  return header;
+}
+
+/** The flags that `up` stands for, with the mask that leaves all others alone. */
+export function upFlags({ up }: LinkSettings): { flags: number; change: number } {
+  return up === undefined ? { flags: 0, change: 0 } : { flags: up ? IFF_UP : 0, change: IFF_UP };
+}
+
+/** The settings that are attributes: all but `up`. */
+export function settingAttrs({ mac, mtu, group, master }: LinkSettings): Attrs<typeof linkAttrs> {
+  return { mac, mtu, group, master };
+}

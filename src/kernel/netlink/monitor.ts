@@ -1,0 +1,124 @@
+/**
+ * Tells that something changed in the kernel's links, addresses, routes or rules: in one namespace, and in all that
+ * have a number there (every container with a veth pair). It does not tell what: look again.
+ * From <linux/rtnetlink.h> and <linux/netlink.h>, v6.12.
+ */
+import { closeSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { inNetns, type Netns } from '../netns.ts';
+import { syscalls } from '../syscalls.ts';
+import { u32 } from './codec.ts';
+
+const AF_NETLINK = 16;
+const AF_UNIX = 1;
+const SOCK_STREAM_NONBLOCK_CLOEXEC = 1 | 0o4000 | 0o2000000;
+const SOCK_RAW_NONBLOCK_CLOEXEC = 3 | 0o4000 | 0o2000000;
+const O_CLOEXEC = 0o2000000;
+const SOL_NETLINK = 270;
+const NETLINK_LISTEN_ALL_NSID = 8;
+const SOL_SOCKET = 1;
+const SO_RCVBUFFORCE = 33;
+/** Bytes of events that may wait; the default of 208 KiB is about 150 links. */
+const bufferBytes = 1024 * 1024;
+
+/** RTMGRP_LINK, RTMGRP_IPV4_IFADDR, _ROUTE, _RULE, RTMGRP_IPV6_IFADDR, _ROUTE, and RTNLGRP_IPV6_RULE. */
+const groups = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | (1 << 18);
+/** RTMGRP_NEIGH, which can be much. */
+const neighGroup = 0x4;
+
+/** Who is told. */
+export interface MonitorOptions {
+  /** Something changed. Called once for each message of the kernel: cheap, and never throwing. */
+  onWake(): void;
+  /** The kernel had more to tell than could wait: look at everything. */
+  onOverrun(): void;
+  /** Neighbours and forwarding entries as well. */
+  readonly neighs?: boolean;
+  /** Ends it. */
+  readonly signal?: AbortSignal;
+}
+
+function openEvents(netns: Netns, neighs: boolean): number {
+  const sys = syscalls();
+  const fd = inNetns(netns, () => sys.socket(AF_NETLINK, SOCK_RAW_NONBLOCK_CLOEXEC, 0, netns.label));
+  try {
+    sys.setsockopt(fd, SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, u32.write(1), netns.label);
+    sys.setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, u32.write(bufferBytes), netns.label);
+    // struct sockaddr_nl: family, padding, port (the kernel chooses), groups
+    const address = Buffer.alloc(12);
+    address.writeUInt16LE(AF_NETLINK, 0);
+    address.writeUInt32LE(neighs ? groups | neighGroup : groups, 8);
+    sys.bind(fd, address, netns.label);
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/**
+ * Puts a netlink socket into Node's event loop. `net.Socket` takes no netlink socket, only sees what a descriptor is
+ * when it is made, and reads one just as well: so it is given a unix socket, whose descriptor then becomes the netlink
+ * one. In one tick, so that the loop never polls the first. (Reading by node:fs would hold a thread of the pool and
+ * hang process.exit().)
+ */
+function adopt(fd: number, onread: () => boolean, subject: string): Socket {
+  const sys = syscalls();
+  try {
+    const [kept, other] = sys.socketpair(AF_UNIX, SOCK_STREAM_NONBLOCK_CLOEXEC, 0, subject);
+    // What is read is not looked at; an event that is longer than the buffer is cut off by the kernel.
+    const options = {
+      fd: kept,
+      readable: true,
+      writable: false,
+      onread: { buffer: Buffer.alloc(4096), callback: onread },
+    };
+    const socket = new Socket(options);
+    sys.dup3(fd, kept, O_CLOEXEC, subject);
+    closeSync(other);
+    return socket;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Listens until it is disposed of or its signal is aborted, and keeps the process running meanwhile. */
+class Monitor implements Disposable {
+  readonly #netns: Netns;
+  readonly #options: MonitorOptions;
+  #events: Socket;
+  #closed = false;
+
+  constructor(netns: Netns, options: MonitorOptions) {
+    this.#netns = netns;
+    this.#options = options;
+    this.#events = this.#open();
+    if (options.signal?.aborted) this[Symbol.dispose]();
+    options.signal?.addEventListener('abort', () => this[Symbol.dispose](), { once: true });
+  }
+
+  #open(): Socket {
+    const fd = openEvents(this.#netns, this.#options.neighs ?? false);
+    const wake = (): boolean => {
+      this.#options.onWake();
+      return true;
+    };
+    return adopt(fd, wake, this.#netns.label).on('error', (error: NodeJS.ErrnoException) => {
+      if (this.#closed) return;
+      if (error.code !== 'ENOBUFS') throw error;
+      // Node has closed the socket. The new one listens before anybody looks, so that nothing falls in between.
+      this.#events = this.#open();
+      this.#options.onOverrun();
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#closed = true;
+    this.#events.destroy();
+  }
+}
+
+/** `ip monitor all-nsid`, as a bell: see {@link MonitorOptions}. */
+export function openMonitor(netns: Netns, options: MonitorOptions): Disposable {
+  return new Monitor(netns, options);
+}

@@ -1,0 +1,133 @@
+/**
+ * The system calls that Node has no function for, and the only file that knows how they are made (koffi).
+ * Behind an interface, so that an addon of our own or node:ffi can take its place.
+ * A wrong signature here is corrupted memory, not an exception: nothing but these few lines may know koffi.
+ */
+import { closeSync, openSync, readSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import type { KoffiFunc, LibraryHandle } from 'koffi';
+import { refused } from './errno.ts';
+
+/** Each call throws a PipewrightError; `subject` is what the error is about (`web`, `eth1 in web`). */
+export interface Syscalls {
+  /** socket(2): the new file descriptor. */
+  socket(domain: number, type: number, protocol: number, subject: string): number;
+  /** bind(2). */
+  bind(fd: number, address: Uint8Array, subject: string): void;
+  /** connect(2). */
+  connect(fd: number, address: Uint8Array, subject: string): void;
+  /** setsockopt(2). */
+  setsockopt(fd: number, level: number, option: number, value: Uint8Array, subject: string): void;
+  /** setns(2), which moves the calling thread only. */
+  setns(fd: number, nstype: number, subject: string): void;
+  /** socketpair(2). */
+  socketpair(domain: number, type: number, protocol: number, subject: string): [number, number];
+  /** dup3(2). */
+  dup3(oldFd: number, newFd: number, flags: number, subject: string): void;
+  /** flock(2): `operation` is LOCK_SH 1, LOCK_EX 2 or LOCK_UN 8, with LOCK_NB 4 to get EAGAIN instead of waiting. */
+  flock(fd: number, operation: number, subject: string): void;
+}
+
+const signatures = {
+  socket: 'int socket(int, int, int)',
+  bind: 'int bind(int, const uint8_t *, uint32_t)',
+  connect: 'int connect(int, const uint8_t *, uint32_t)',
+  setsockopt: 'int setsockopt(int, int, int, const uint8_t *, uint32_t)',
+  setns: 'int setns(int, int)',
+  socketpair: 'int socketpair(int, int, int, _Out_ int *)',
+  dup3: 'int dup3(int, int, int)',
+  flock: 'int flock(int, int)',
+} as const;
+
+type Koffi = typeof import('koffi');
+
+/** Whether this Node runs on musl, by the dynamic linker that its own executable names. */
+function onMusl(): boolean {
+  // PT_INTERP lies within the first page of the file.
+  const head = Buffer.alloc(4096);
+  const fd = openSync(process.execPath, 'r');
+  try {
+    readSync(fd, head, 0, head.length, 0);
+  } finally {
+    closeSync(fd);
+  }
+  return head.includes('/ld-musl-');
+}
+
+/**
+ * koffi's binary itself. Its JavaScript (three files that look for the right binary and wrap it in deprecated
+ * functions) takes 15 ms to load, the binary 3 ms. Where the binary is not at its usual place koffi may look for it.
+ */
+function loadKoffi(): Koffi {
+  // The released bundle is CommonJS and has __filename; run as a module (tests), only the script's path is known.
+  const require = createRequire(
+    typeof __filename === 'string' ? __filename : (process.argv[1] ?? process.cwd()),
+  );
+  try {
+    const libc = onMusl() ? 'musl' : 'linux';
+    return require(`@koromix/koffi-linux-${process.arch}/${libc}_${process.arch}/koffi.node`);
+  } catch {
+    return require('koffi');
+  }
+}
+
+/** The calls through koffi, each bound at its first use. */
+class KoffiSyscalls implements Syscalls {
+  readonly #koffi = loadKoffi();
+  // The running process, whose C library has them all: right for glibc and musl alike.
+  readonly #process: LibraryHandle = this.#koffi.load(null);
+  readonly #bound = new Map<keyof typeof signatures, KoffiFunc<(...args: readonly unknown[]) => number>>();
+
+  #call(name: keyof typeof signatures, subject: string, ...args: readonly unknown[]): number {
+    let bound = this.#bound.get(name);
+    if (bound === undefined) {
+      bound = this.#process.func(signatures[name]);
+      this.#bound.set(name, bound);
+    }
+    const result: number = bound(...args);
+    if (result < 0) throw refused(this.#koffi.errno(), { op: name, subject });
+    return result;
+  }
+
+  socket(domain: number, type: number, protocol: number, subject: string): number {
+    return this.#call('socket', subject, domain, type, protocol);
+  }
+
+  bind(fd: number, address: Uint8Array, subject: string): void {
+    this.#call('bind', subject, fd, address, address.length);
+  }
+
+  connect(fd: number, address: Uint8Array, subject: string): void {
+    this.#call('connect', subject, fd, address, address.length);
+  }
+
+  setsockopt(fd: number, level: number, option: number, value: Uint8Array, subject: string): void {
+    this.#call('setsockopt', subject, fd, level, option, value, value.length);
+  }
+
+  setns(fd: number, nstype: number, subject: string): void {
+    this.#call('setns', subject, fd, nstype);
+  }
+
+  socketpair(domain: number, type: number, protocol: number, subject: string): [number, number] {
+    const pair: [number, number] = [-1, -1];
+    this.#call('socketpair', subject, domain, type, protocol, pair);
+    return pair;
+  }
+
+  dup3(oldFd: number, newFd: number, flags: number, subject: string): void {
+    this.#call('dup3', subject, oldFd, newFd, flags);
+  }
+
+  flock(fd: number, operation: number, subject: string): void {
+    this.#call('flock', subject, fd, operation);
+  }
+}
+
+let loaded: Syscalls | undefined;
+
+/** The system calls; koffi is loaded when they are first asked for, which takes about 3 ms. */
+export function syscalls(): Syscalls {
+  loaded ??= new KoffiSyscalls();
+  return loaded;
+}

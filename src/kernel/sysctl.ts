@@ -1,0 +1,33 @@
+/** Sysctls of a network namespace, `sysctl net.ipv4...`, by their path below /proc/sys. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { refusedByFs } from './errno.ts';
+import { inNetns, type Netns } from './netns.ts';
+
+/** `/proc/sys/net/...`; everything outside of net/ is the whole machine's, whatever namespace one is in. */
+function pathOf(key: string): string {
+  if (!key.startsWith('net/') || key.split('/').includes('..'))
+    throw new Error(`not a sysctl of net/: ${key}`);
+  return `/proc/sys/${key}`;
+}
+
+/** `readSysctl(netns, 'net/ipv4/conf/eth1/forwarding')`: the value as text, undefined when there is no such sysctl. */
+export function readSysctl(netns: Netns, key: string): string | undefined {
+  const path = pathOf(key);
+  try {
+    return inNetns(netns, () => readFileSync(path, 'utf8')).trim();
+  } catch (error) {
+    const refusal = refusedByFs(error, { op: 'sysctl.get', subject: `${key} in ${netns.label}` });
+    if (refusal.errno === 'ENOENT') return undefined;
+    throw refusal;
+  }
+}
+
+/** `sysctl -w`. */
+export function writeSysctl(netns: Netns, key: string, value: string | number): void {
+  const path = pathOf(key);
+  try {
+    inNetns(netns, () => writeFileSync(path, String(value), { flag: 'r+' }));
+  } catch (error) {
+    throw refusedByFs(error, { op: 'sysctl.set', subject: `${key} in ${netns.label}` });
+  }
+}

@@ -1,0 +1,70 @@
+/** The unit of configuration: one wanted interface of one container on one network. */
+import type { Cidr, Family } from './address.ts';
+
+/** Who owns the network namespace that an interface goes to. */
+export interface ContainerRef {
+  /** `any` asks the runtimes in turn: docker, podman, lxc. */
+  readonly runtime: 'any' | 'docker' | 'podman' | 'lxc' | 'pid' | 'netns';
+  /** A name, id or unique id prefix; a pid; a name below /run/netns or a path. */
+  readonly name: string;
+}
+
+/** `ip link add ... type macvlan mode MODE`. */
+export const macvlanModes = ['bridge', 'private', 'vepa', 'passthru'] as const;
+export type MacvlanMode = (typeof macvlanModes)[number];
+/** `ip link add ... type ipvlan mode MODE`. */
+export const ipvlanModes = ['l2', 'l3', 'l3s'] as const;
+export type IpvlanMode = (typeof ipvlanModes)[number];
+
+/** A host-side place to plug into. */
+export type Network =
+  /** A Linux bridge; created when it does not exist. */
+  | { readonly kind: 'bridge'; readonly name: string }
+  /** An Open vSwitch bridge; created when it does not exist. `vid` is the port's tag. */
+  | { readonly kind: 'ovs'; readonly name: string; readonly vid?: number }
+  /** A macvlan child of a NIC, or of its 802.1Q sub-interface when `vid` is given. */
+  | { readonly kind: 'macvlan'; readonly uplink: string; readonly mode: MacvlanMode; readonly vid?: number }
+  /** An ipvlan child, likewise. */
+  | { readonly kind: 'ipvlan'; readonly uplink: string; readonly mode: IpvlanMode; readonly vid?: number }
+  /** The NIC itself (or its 802.1Q sub-interface), moved into the container. */
+  | { readonly kind: 'phys'; readonly uplink: string; readonly vid?: number }
+  /** An IPoIB child; `pkey` is the partition key. */
+  | { readonly kind: 'ipoib'; readonly uplink: string; readonly pkey?: number }
+  /** An interface that leads nowhere. */
+  | { readonly kind: 'dummy' };
+
+/** One address of an interface, and the default gateway that is reached through it. */
+export interface AddrSpec {
+  /** Absent: no address (`0/0`), only the gateway. */
+  readonly cidr?: Cidr;
+  /** Next hop of the default route of its family, on or off the subnet. */
+  readonly gateway?: { readonly family: Family; readonly ip: string };
+}
+
+/** A route of the container, `ip route add DST via GATEWAY`. */
+export interface RouteSpec {
+  readonly dst: Cidr;
+  /** Absent: directly connected (`scope link`). */
+  readonly gateway?: string;
+}
+
+/** One wanted interface of one container on one network. What is absent is left as it is. */
+export interface Attachment {
+  readonly container: ContainerRef;
+  readonly network: Network;
+  /** Name in the container, at most 15 bytes. */
+  readonly ifname: string;
+  /** Name of the host's end of a veth pair; by default made from `ifname` and the pid. */
+  readonly hostIfname?: string;
+  readonly addrs: readonly AddrSpec[];
+  readonly routes: readonly RouteSpec[];
+  /** Lower-case MAC address of the interface in the container. */
+  readonly mac?: string;
+  /** Bytes; by default that of the network's link. */
+  readonly mtu?: number;
+}
+
+/** `docker:web`, `pid:123`, or just `web`. */
+export function formatContainer(ref: ContainerRef): string {
+  return ref.runtime === 'any' ? ref.name : `${ref.runtime}:${ref.name}`;
+}

@@ -1,0 +1,50 @@
+/** Names of links on the host, and the marks by which what is ours is known. */
+import { createHash } from 'node:crypto';
+
+/** Longest name of a link in bytes (IFNAMSIZ less the closing NUL). */
+export const ifnameMax = 15;
+
+/** Routes that we add carry this protocol number (`ip route` shows `proto 112`), free in /etc/iproute2/rt_protos. */
+export const routeProtocol = 112;
+
+const groupBase = 0x70000000;
+
+/**
+ * The group (IFLA_GROUP, `ip link ... group N`) of a link made by one transaction: it is given at the link's birth, in
+ * the same message, so that there is no moment at which a link of ours is not known as ours.
+ * @param random an integer of at least 28 random bits
+ */
+export function groupOf(random: number): number {
+  return groupBase | (random & 0x0fffffff);
+}
+
+/** Whether a link of this group was made by pipewright. */
+export function isOurGroup(group: number): boolean {
+  return group >>> 28 === groupBase >>> 28;
+}
+
+/**
+ * The host's end of a veth pair: `v<ifname>pl<pid>` as the original names it when that fits, else a stable short form.
+ * The short form cannot be taken for the original's, which begins with `v`.
+ * @param salt told apart by, when the name is found to belong to another attachment
+ */
+export function hostIfnameFor(
+  ifname: string,
+  netns: { readonly pid?: number; readonly inode: number },
+  salt = 0,
+): string {
+  const original = `v${ifname}pl${netns.pid ?? ''}`;
+  if (salt === 0 && netns.pid !== undefined && Buffer.byteLength(original) <= ifnameMax) return original;
+  const digest = createHash('sha256')
+    .update(`${ifname}\0${netns.inode}\0${netns.pid ?? ''}\0${salt}`)
+    .digest('hex');
+  return `pw${digest.slice(0, ifnameMax - 2)}`;
+}
+
+/** The name of the 802.1Q sub-interface of a NIC: `eth0.100`, or a stable short form when that does not fit. */
+export function vlanIfnameFor(uplink: string, vid: number): string {
+  const plain = `${uplink}.${vid}`;
+  if (Buffer.byteLength(plain) <= ifnameMax) return plain;
+  const digest = createHash('sha256').update(uplink).digest('hex');
+  return `pw${digest.slice(0, 8)}.${vid}`;
+}

@@ -1,0 +1,87 @@
+/** What is there now, as far as one attachment is concerned: read by observe/, compared by plan/. */
+import type { Network } from './attachment.ts';
+import type { Addr, Link, Route } from './link.ts';
+import type { SavedLink } from './operation.ts';
+
+/** What the network's name stands for on the host. */
+export type NetworkType = 'bridge' | 'ovs' | 'ipoib' | 'nic';
+
+/** A link with the addresses and routes that are lost when it moves to another namespace. */
+export interface LinkWithAddrs {
+  readonly link: Link;
+  readonly addrs: readonly Addr[];
+  readonly routes: readonly Route[];
+}
+
+/** The host's side. */
+export interface ObservedHost {
+  /** The link that the network is named after: the bridge, the Open vSwitch bridge's local port, the uplink. */
+  readonly network: Link | undefined;
+  readonly networkType: NetworkType | undefined;
+  /** The 802.1Q sub-interface, where the attachment asks for a VLAN of a NIC. */
+  readonly vlanLink: Link | undefined;
+  /** Name for the host's end of a veth pair, and the link that has this name already. */
+  readonly hostIfname: string;
+  readonly hostEnd: Link | undefined;
+  /** Name of the bridge that the host's end is a port of. */
+  readonly hostEndMaster: string | undefined;
+  /** The NIC that moves into the container. */
+  readonly moving: LinkWithAddrs | undefined;
+  /** Where the port of the host's end is in Open vSwitch, whatever bridge it is on. */
+  readonly ovsPort: { readonly bridge: string; readonly vid: number | undefined } | undefined;
+  /** Ports that we made whose link is gone, with the container they were for. */
+  readonly deadPorts: readonly string[];
+  /** Docker forwards nothing between the ports of this bridge, and no rule of ours lets it. */
+  readonly firewallMissing: boolean;
+}
+
+/** The container's side. */
+export interface ObservedGuest {
+  /** The link that has the wanted name already, with the routes that leave by it. */
+  readonly link: LinkWithAddrs | undefined;
+  /** IPv6 is switched off on the link, or where there is none yet, on new ones. */
+  readonly ipv6Disabled: boolean;
+  /** Default routes of the main table, both families. */
+  readonly defaults: readonly Route[];
+}
+
+/** Everything a plan is made from. */
+export interface Observed {
+  readonly host: ObservedHost;
+  readonly guest: ObservedGuest;
+  /** Number of this transaction: the group of each link it makes (see model/naming.ts). */
+  readonly group: number;
+  /** What the original notes of a container on its Open vSwitch ports: `pipework.containerid`, ... */
+  readonly externalIds: Readonly<Record<string, string>>;
+  /** What was noted when this attachment was made, when it was. */
+  readonly record: AttachmentRecord | undefined;
+}
+
+/** What is noted of an attachment: what cannot be read back from the kernel. Written to the state directory. */
+export interface AttachmentRecord {
+  readonly version: 1;
+  readonly container: {
+    readonly runtime: string;
+    readonly id: string;
+    readonly name: string;
+    readonly pid: number | undefined;
+    readonly startTime: string | undefined;
+    readonly netnsPath: string;
+    readonly netnsInode: number;
+  };
+  readonly ifname: string;
+  readonly network: Network;
+  /** The host's end of the pair, or the port of Open vSwitch. */
+  readonly hostIfname: string | undefined;
+  /** The 802.1Q sub-interface it rides on. */
+  readonly vlanIfname: string | undefined;
+  readonly group: number;
+  /** Default routes that a gateway of this attachment replaced. */
+  readonly replaced: readonly Route[];
+  /** The NIC that was moved into the container. */
+  readonly taken: SavedLink | undefined;
+  /** The container's name as the DHCP client of the interface was told it; absent where there is none. */
+  readonly dhcpGuest?: string | undefined;
+  /** Milliseconds since 1970. */
+  readonly since: number;
+}

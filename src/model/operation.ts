@@ -1,0 +1,207 @@
+/** What a plan consists of: operations as plain data, each with its reason and with what takes it back. */
+import { type Cidr, formatCidr } from './address.ts';
+import type { IpvlanMode, MacvlanMode } from './attachment.ts';
+import type { Addr, Route } from './link.ts';
+
+/** Which of the two namespaces: the one the program runs for, or the container's. */
+export type Side = 'host' | 'guest';
+
+/** The link that `link.add` makes. Links are named; the executor finds their ifindex. */
+export type PlannedLink =
+  /** Born on the host, with its MAC address pinned. */
+  | { readonly kind: 'bridge'; readonly mtu?: number }
+  /** 802.1Q sub-interface, born on the host. */
+  | { readonly kind: 'vlan'; readonly uplink: string; readonly vid: number; readonly mtu: number }
+  /** A pair: `name` on the host, up and on `master`, `peer` in the container. */
+  | {
+      readonly kind: 'veth';
+      readonly peer: string;
+      readonly master?: string;
+      readonly mtu: number;
+      readonly mac?: string;
+    }
+  | {
+      readonly kind: 'macvlan';
+      readonly uplink: string;
+      readonly mode: MacvlanMode;
+      readonly mtu: number;
+      readonly mac?: string;
+    }
+  | { readonly kind: 'ipvlan'; readonly uplink: string; readonly mode: IpvlanMode; readonly mtu: number }
+  | { readonly kind: 'ipoib'; readonly uplink: string; readonly pkey?: number; readonly mtu: number }
+  | { readonly kind: 'dummy'; readonly mtu?: number; readonly mac?: string };
+
+/** Settings of a link that can be changed while it exists; a master is named, '' for none. */
+export interface LinkChange {
+  readonly up?: boolean;
+  readonly mac?: string;
+  readonly mtu?: number;
+  readonly master?: string;
+  readonly group?: number;
+}
+
+/** What a NIC loses when it leaves the host, to be given back with it. */
+export interface SavedLink {
+  readonly name: string;
+  readonly up: boolean;
+  readonly mac: string;
+  readonly mtu: number;
+  readonly group: number;
+  readonly addrs: readonly Addr[];
+  readonly routes: readonly Route[];
+}
+
+/** A route whose outgoing link is named, since it may not exist yet when the plan is made. */
+export interface PlannedRoute {
+  readonly family: 4 | 6;
+  /** Absent: the default route. */
+  readonly dst?: Cidr;
+  readonly gateway?: string;
+  /** RT_SCOPE_LINK when there is no gateway. */
+  readonly link: string;
+  readonly metric?: number;
+}
+
+/** One change of the kernel, of Open vSwitch or of the firewall. */
+export type Operation =
+  /** `side` is where the link is born; a bridge, a vlan and the first end of a veth are always the host's. */
+  | {
+      readonly do: 'link.add';
+      readonly side: Side;
+      readonly name: string;
+      readonly link: PlannedLink;
+      readonly group: number;
+    }
+  | { readonly do: 'link.set'; readonly side: Side; readonly name: string; readonly set: LinkChange }
+  /** Only a link of this group is deleted, when one is given: what somebody else made meanwhile stays. */
+  | { readonly do: 'link.del'; readonly side: Side; readonly name: string; readonly onlyGroup?: number }
+  /** A host NIC goes to the container under a new name, carrying the group as its mark. */
+  | { readonly do: 'link.give'; readonly name: string; readonly ifname: string; readonly group: number }
+  /** And comes home as it was. */
+  | { readonly do: 'link.take'; readonly ifname: string; readonly group: number; readonly saved: SavedLink }
+  /** A link of the container makes room: set down and renamed, so that its successor can have its name. */
+  | { readonly do: 'link.stash'; readonly name: string; readonly as: string }
+  /** And takes its place again, with what setting it down has cost it. */
+  | { readonly do: 'link.unstash'; readonly as: string; readonly saved: SavedLink }
+  | {
+      readonly do: 'addr.add';
+      readonly side: Side;
+      readonly link: string;
+      readonly cidr: Cidr;
+      readonly broadcast?: string;
+    }
+  /** Docker switches IPv6 off in containers that it gave no IPv6 address. */
+  | { readonly do: 'ipv6.enable'; readonly link: string; readonly enable: boolean }
+  | { readonly do: 'addr.del'; readonly side: Side; readonly link: string; readonly cidr: Cidr }
+  | { readonly do: 'route.replace'; readonly side: Side; readonly route: PlannedRoute }
+  | { readonly do: 'route.del'; readonly side: Side; readonly route: PlannedRoute }
+  /** Puts back a route that was there before, exactly as it was read. */
+  | { readonly do: 'route.restore'; readonly side: Side; readonly route: Route }
+  | { readonly do: 'ovs.bridge.add'; readonly name: string; readonly group: number }
+  | { readonly do: 'ovs.bridge.del'; readonly name: string; readonly onlyGroup?: number }
+  | {
+      readonly do: 'ovs.port.add';
+      readonly bridge: string;
+      readonly port: string;
+      readonly vid?: number;
+      readonly group: number;
+      readonly externalIds: Readonly<Record<string, string>>;
+    }
+  | { readonly do: 'ovs.port.set'; readonly port: string; readonly vid: number | undefined }
+  | { readonly do: 'ovs.port.del'; readonly port: string; readonly onlyGroup?: number }
+  | { readonly do: 'firewall.allow'; readonly bridge: string }
+  | { readonly do: 'firewall.revoke'; readonly bridge: string };
+
+/** One operation of a plan. */
+export interface Step {
+  readonly op: Operation;
+  /** Why it is needed, for `--dry-run` and the log. */
+  readonly because: string;
+  /** What takes it back, in this order; safe to run when the operation never happened. */
+  readonly undo: readonly Operation[];
+}
+
+function route(route: PlannedRoute): string {
+  const dst = route.dst ? formatCidr(route.dst) : 'default';
+  const via = route.gateway ? ` via ${route.gateway}` : '';
+  const metric = route.metric === undefined ? '' : ` metric ${route.metric}`;
+  return `${dst}${via} dev ${route.link}${metric}`;
+}
+
+function newLink(name: string, link: PlannedLink): string {
+  const mtu = link.mtu === undefined ? '' : ` mtu ${link.mtu}`;
+  const mac = 'mac' in link && link.mac ? ` address ${link.mac}` : '';
+  switch (link.kind) {
+    case 'bridge':
+    case 'dummy':
+      return `link add ${name}${mtu}${mac} type ${link.kind}`;
+    case 'vlan':
+      return `link add link ${link.uplink} name ${name}${mtu} type vlan id ${link.vid}`;
+    case 'veth':
+      return `link add ${name} up${mtu}${link.master ? ` master ${link.master}` : ''} type veth peer name ${link.peer}${mtu}${mac} netns GUEST`;
+    case 'macvlan':
+    case 'ipvlan':
+      return `link add link ${link.uplink} name ${name}${mtu}${mac} netns GUEST type ${link.kind} mode ${link.mode}`;
+    case 'ipoib':
+      return `link add link ${link.uplink} name ${name}${mtu} netns GUEST type ipoib${link.pkey === undefined ? '' : ` pkey 0x${link.pkey.toString(16)}`}`;
+  }
+}
+
+function change(set: LinkChange): string {
+  const words: string[] = [];
+  if (set.mac !== undefined) words.push(`address ${set.mac}`);
+  if (set.mtu !== undefined) words.push(`mtu ${set.mtu}`);
+  if (set.master !== undefined) words.push(set.master === '' ? 'nomaster' : `master ${set.master}`);
+  if (set.group !== undefined) words.push(`group ${set.group}`);
+  if (set.up !== undefined) words.push(set.up ? 'up' : 'down');
+  return words.join(' ');
+}
+
+/** The command a person would have typed for this operation. GUEST stands for the container's namespace. */
+export function describe(op: Operation): string {
+  const ip = 'side' in op && op.side === 'guest' ? 'ip -n GUEST' : 'ip';
+  switch (op.do) {
+    case 'link.add':
+      return `ip ${newLink(op.name, op.link)}`;
+    case 'link.set':
+      return `${ip} link set ${op.name} ${change(op.set)}`;
+    case 'link.del':
+      return `${ip} link del ${op.name}`;
+    case 'link.give':
+      return `ip link set ${op.name} netns GUEST name ${op.ifname}`;
+    case 'link.take':
+      return `ip -n GUEST link set ${op.ifname} netns HOST name ${op.saved.name}`;
+    case 'link.stash':
+      return `ip -n GUEST link set ${op.name} down name ${op.as}`;
+    case 'link.unstash':
+      return `ip -n GUEST link set ${op.as} name ${op.saved.name} up`;
+    case 'addr.add':
+      return `${ip} addr add ${formatCidr(op.cidr)}${op.broadcast ? ` brd ${op.broadcast}` : ''} dev ${op.link}`;
+    case 'ipv6.enable':
+      return `ip netns exec GUEST sysctl net.ipv6.conf.${op.link}.disable_ipv6=${op.enable ? 0 : 1}`;
+    case 'addr.del':
+      return `${ip} addr del ${formatCidr(op.cidr)} dev ${op.link}`;
+    case 'route.replace':
+      return `${ip} route replace ${route(op.route)}`;
+    case 'route.del':
+      return `${ip} route del ${route(op.route)}`;
+    case 'route.restore':
+      return `${ip} route replace ${op.route.dst ? formatCidr(op.route.dst) : 'default'}${op.route.gateway ? ` via ${op.route.gateway}` : ''} (as before)`;
+    case 'ovs.bridge.add':
+      return `ovs-vsctl add-br ${op.name}`;
+    case 'ovs.bridge.del':
+      return `ovs-vsctl --if-exists del-br ${op.name}`;
+    case 'ovs.port.add':
+      return `ovs-vsctl add-port ${op.bridge} ${op.port}${op.vid === undefined ? '' : ` tag=${op.vid}`}`;
+    case 'ovs.port.set':
+      return op.vid === undefined
+        ? `ovs-vsctl clear port ${op.port} tag`
+        : `ovs-vsctl set port ${op.port} tag=${op.vid}`;
+    case 'ovs.port.del':
+      return `ovs-vsctl --if-exists del-port ${op.port}`;
+    case 'firewall.allow':
+      return `iptables -I DOCKER-USER -i ${op.bridge} -o ${op.bridge} -j ACCEPT`;
+    case 'firewall.revoke':
+      return `iptables -D DOCKER-USER -i ${op.bridge} -o ${op.bridge} -j ACCEPT`;
+  }
+}

@@ -1,0 +1,179 @@
+/** Reads what is there now, as far as one attachment is concerned. Reads only. */
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { ovsMark } from '../apply/backends.ts';
+import type { Host } from '../apply/host.ts';
+import { containerKey } from '../apply/state.ts';
+import type { Container } from '../containers/container.ts';
+import { isAllowed } from '../firewall/docker-user.ts';
+import { listAddrs } from '../kernel/netlink/addr.ts';
+import { getLink } from '../kernel/netlink/link.ts';
+import { listRoutes } from '../kernel/netlink/route.ts';
+import type { NetlinkSocket } from '../kernel/netlink/socket.ts';
+import { readSysctl } from '../kernel/sysctl.ts';
+import type { Attachment } from '../model/attachment.ts';
+import type { Link, Route } from '../model/link.ts';
+import { groupOf, hostIfnameFor, isOurGroup, vlanIfnameFor } from '../model/naming.ts';
+import type {
+  AttachmentRecord,
+  LinkWithAddrs,
+  Observed,
+  ObservedGuest,
+  ObservedHost,
+} from '../model/observed.ts';
+import { observeNetwork } from './network.ts';
+
+/** RT_TABLE_MAIN and RTN_UNICAST. */
+const mainTable = 254;
+const unicast = 1;
+
+/** The facts that a plan for this attachment is made from. */
+export async function observeAttachment(
+  host: Host,
+  container: Container,
+  guest: NetlinkSocket,
+  want: Attachment,
+  options: { readonly firewall: boolean },
+): Promise<Observed> {
+  const record = recordOf(host, container, guest, want.ifname);
+  return {
+    host: await observeHost(host, container, guest, want, record, options.firewall),
+    guest: observeGuest(guest, want),
+    group: groupOf(randomBytes(4).readUInt32LE()),
+    externalIds: externalIdsOf(container),
+    record,
+  };
+}
+
+/** The note of this attachment, unless it is of an earlier life of the container. */
+function recordOf(
+  host: Host,
+  container: Container,
+  guest: NetlinkSocket,
+  ifname: string,
+): AttachmentRecord | undefined {
+  const record = host.state.record(containerKey(container), ifname);
+  const { netnsInode, startTime } = record?.container ?? {};
+  // The number of a namespace can be used again, as a pid can: only both together are the same.
+  return netnsInode === guest.netns.inode && startTime === container.startTime ? record : undefined;
+}
+
+/** What the original writes to the external_ids of its ports. LXC containers have no id there. */
+function externalIdsOf({ runtime, id, name, pid }: Container): Record<string, string> {
+  const named = runtime === 'docker' || runtime === 'podman';
+  return {
+    ...(named ? { 'pipework.containerid': id, 'pipework.containername': `/${name}` } : {}),
+    ...(pid === undefined ? {} : { 'pipework.nspid': String(pid) }),
+  };
+}
+
+/** The container's interface of this name and its default routes. */
+function observeGuest(guest: NetlinkSocket, { ifname, addrs }: Attachment): ObservedGuest {
+  const link = getLink(guest, ifname);
+  const routes = listRoutes(guest, { table: mainTable });
+  const wantsIpv6 = addrs.some(({ cidr, gateway }) => cidr?.family === 6 || gateway?.family === 6);
+  return {
+    ipv6Disabled:
+      wantsIpv6 && readSysctl(guest.netns, `net/ipv6/conf/${link ? ifname : 'default'}/disable_ipv6`) === '1',
+    link: link?.name === ifname ? withAddrs(guest, link, routes) : undefined,
+    defaults: routes.filter(({ dst, type }) => dst === undefined && type === unicast),
+  };
+}
+
+/** A link with its addresses and the routes that leave by it. */
+export function withAddrs(
+  rtnl: NetlinkSocket,
+  link: Link,
+  routes: readonly Route[] = listRoutes(rtnl, {}),
+): LinkWithAddrs {
+  return {
+    link,
+    addrs: listAddrs(rtnl, link.ifindex),
+    // The kernel keeps the table `local` itself.
+    routes: routes.filter(({ dev, table }) => dev === link.ifindex && table !== 255),
+  };
+}
+
+async function observeHost(
+  host: Host,
+  container: Container,
+  guest: NetlinkSocket,
+  want: Attachment,
+  record: AttachmentRecord | undefined,
+  firewall: boolean,
+): Promise<ObservedHost> {
+  const { network } = want;
+  const name = 'uplink' in network ? network.uplink : 'name' in network ? network.name : undefined;
+  const { link, type } =
+    name === undefined ? { link: undefined, type: undefined } : await observeNetwork(host, name);
+  const vlanName =
+    'uplink' in network && 'vid' in network && network.vid !== undefined
+      ? vlanIfnameFor(network.uplink, network.vid)
+      : undefined;
+  const vlanLink = vlanName === undefined ? undefined : exactLink(host.rtnl, vlanName);
+  const moving = network.kind === 'phys' ? (vlanName === undefined ? link : vlanLink) : undefined;
+  const isPair = network.kind === 'bridge' || network.kind === 'ovs' || record?.hostIfname !== undefined;
+  const end = isPair ? observeHostEnd(host, container, guest, want, record) : undefined;
+  const masterIndex = end?.hostEnd?.master;
+  const master = masterIndex === undefined ? undefined : getLink(host.rtnl, masterIndex);
+  return {
+    network: link,
+    networkType: type,
+    vlanLink,
+    hostIfname: end?.hostIfname ?? '',
+    hostEnd: end?.hostEnd,
+    hostEndMaster: master?.name,
+    moving: moving && withAddrs(host.rtnl, moving),
+    ...(await observePorts(host, network.kind === 'ovs', end?.hostEnd, master)),
+    firewallMissing: firewall && network.kind === 'bridge' && !(await isAllowed(host.netns, network.name)),
+  };
+}
+
+function exactLink(rtnl: NetlinkSocket, name: string): Link | undefined {
+  const link = getLink(rtnl, name);
+  return link?.name === name ? link : undefined;
+}
+
+/** The host's end: as noted, as asked for, or as the original names it; a short name that another has is passed by. */
+function observeHostEnd(
+  host: Host,
+  container: Container,
+  guest: NetlinkSocket,
+  want: Attachment,
+  record: AttachmentRecord | undefined,
+): { hostIfname: string; hostEnd: Link | undefined } {
+  const netns = { inode: guest.netns.inode, ...(container.pid === undefined ? {} : { pid: container.pid }) };
+  const given = want.hostIfname ?? record?.hostIfname;
+  if (given !== undefined) return { hostIfname: given, hostEnd: exactLink(host.rtnl, given) };
+  for (let salt = 0; ; salt++) {
+    const hostIfname = hostIfnameFor(want.ifname, netns, salt);
+    const hostEnd = exactLink(host.rtnl, hostIfname);
+    if (!hostEnd || !hostIfname.startsWith('pw') || isPeer(guest, want.ifname, hostEnd))
+      return { hostIfname, hostEnd };
+  }
+}
+
+function isPeer(guest: NetlinkSocket, ifname: string, hostEnd: Link): boolean {
+  const link = getLink(guest, ifname);
+  return link?.lower === hostEnd.ifindex && hostEnd.lower === link.ifindex;
+}
+
+/** The port of the host's end, and ports of ours whose link is gone with its container. */
+async function observePorts(
+  host: Host,
+  wanted: boolean,
+  hostEnd: Link | undefined,
+  master: Link | undefined,
+): Promise<Pick<ObservedHost, 'ovsPort' | 'deadPorts'>> {
+  // A port of the kernel's datapath has the datapath for its master; one of the other has none.
+  const maybePort = hostEnd && isOurGroup(hostEnd.group) && (!master || master.kind === 'openvswitch');
+  if (!wanted && !(maybePort && existsSync(host.ovsdbSocket))) return { ovsPort: undefined, deadPorts: [] };
+  const db = await host.ovs();
+  const { listPortsBy } = await import('../ovs/port.ts');
+  const ours = await listPortsBy(db, ovsMark);
+  const port = ours.find(({ name }) => name === hostEnd?.name);
+  return {
+    ovsPort: port && { bridge: port.bridge, vid: port.tag },
+    deadPorts: wanted ? ours.map(({ name }) => name).filter((name) => !exactLink(host.rtnl, name)) : [],
+  };
+}

@@ -1,0 +1,343 @@
+/** Attachment x Observed -> the ordered steps that make the interface. Pure. */
+import { PipewrightError } from '../errors.ts';
+import { broadcastOf, type Cidr, contains, type Family, formatCidr } from '../model/address.ts';
+import { type AddrSpec, type Attachment, formatContainer } from '../model/attachment.ts';
+import type { Route } from '../model/link.ts';
+import { vlanIfnameFor } from '../model/naming.ts';
+import type { LinkWithAddrs, Observed } from '../model/observed.ts';
+import type { Operation, PlannedLink, SavedLink, Step } from '../model/operation.ts';
+
+/** MTU that `ip link add` gives an Ethernet link when nothing else is said. */
+const defaultMtu = 1500;
+
+/** The metric that a default route has when none is given: what `route replace` would replace. */
+const defaultMetric: Readonly<Record<Family, number>> = { 4: 0, 6: 1024 };
+
+/** All steps for an attachment whose interface does not exist yet. Throws when it cannot be made. */
+export function planCreate(want: Attachment, seen: Observed): Step[] {
+  return [
+    ...planNetwork(want, seen),
+    ...planLink(want, seen),
+    ...planPort(want, seen),
+    ...planLayer3(want, seen),
+  ];
+}
+
+/** Where the host-side pieces are missing: the bridge, the VLAN sub-interface, the firewall rule. */
+export function planNetwork(want: Attachment, seen: Observed): Step[] {
+  const { network, host } = { network: want.network, host: seen.host };
+  switch (network.kind) {
+    case 'bridge':
+      return [...planBridge(network.name, seen), ...planFirewall(network.name, seen)];
+    case 'ovs':
+      return [...planDeadPorts(seen), ...planOvsBridge(network.name, seen)];
+    case 'macvlan':
+    case 'ipvlan':
+    case 'ipoib': {
+      const uplink = uplinkOf(network.uplink, seen);
+      const raise: Step[] = uplink.up ? [] : [setUp(network.uplink, 'it is down')];
+      return [
+        ...raise,
+        ...('vid' in network && network.vid !== undefined
+          ? planVlan(network.uplink, network.vid, want, seen)
+          : []),
+      ];
+    }
+    case 'phys':
+      if (network.vid === undefined) return [];
+      return host.moving ? [] : planVlan(network.uplink, network.vid, want, seen);
+    case 'dummy':
+      return [];
+  }
+}
+
+function setUp(name: string, because: string): Step {
+  return {
+    op: { do: 'link.set', side: 'host', name, set: { up: true } },
+    because,
+    undo: [{ do: 'link.set', side: 'host', name, set: { up: false } }],
+  };
+}
+
+function uplinkOf(name: string, seen: Observed) {
+  const link = seen.host.network;
+  if (link) return link;
+  throw new PipewrightError('NETWORK_UNKNOWN', {
+    op: 'attach',
+    subject: name,
+    detail: 'there is no such NIC on this host',
+    hint: 'see: ip link',
+  });
+}
+
+function planBridge(name: string, seen: Observed): Step[] {
+  const bridge = seen.host.network;
+  if (bridge)
+    return bridge.up ? [] : [setUp(name, 'the bridge is down, and nothing passes a bridge that is down')];
+  const add: Operation = { do: 'link.add', side: 'host', name, link: { kind: 'bridge' }, group: seen.group };
+  return [{ op: add, because: 'there is no such bridge', undo: [delOurs(name, seen)] }];
+}
+
+function delOurs(name: string, seen: Observed): Operation {
+  return { do: 'link.del', side: 'host', name, onlyGroup: seen.group };
+}
+
+function planFirewall(bridge: string, seen: Observed): Step[] {
+  if (!seen.host.firewallMissing) return [];
+  return [
+    {
+      op: { do: 'firewall.allow', bridge },
+      because: 'Docker drops what is forwarded between the ports of a bridge that is not its own',
+      undo: [{ do: 'firewall.revoke', bridge }],
+    },
+  ];
+}
+
+function planDeadPorts(seen: Observed): Step[] {
+  return seen.host.deadPorts.map((port) => ({
+    op: { do: 'ovs.port.del', port },
+    because: 'the container it was made for is gone',
+    undo: [],
+  }));
+}
+
+function planOvsBridge(name: string, seen: Observed): Step[] {
+  if (seen.host.networkType === 'ovs') return [];
+  const add: Operation = { do: 'ovs.bridge.add', name, group: seen.group };
+  return [
+    {
+      op: add,
+      because: 'there is no such Open vSwitch bridge',
+      undo: [{ do: 'ovs.bridge.del', name, onlyGroup: seen.group }],
+    },
+  ];
+}
+
+function planVlan(uplink: string, vid: number, want: Attachment, seen: Observed): Step[] {
+  const name = vlanIfnameFor(uplink, vid);
+  const parent = uplinkOf(uplink, seen);
+  const there = seen.host.vlanLink;
+  const raise = parent.up ? [] : [setUp(uplink, 'it is down')];
+  if (there) {
+    if (there.kind !== 'vlan' || there.data.vid !== vid || there.lower !== parent.ifindex) {
+      throw new PipewrightError('NAME_TAKEN', {
+        op: 'link.add',
+        subject: name,
+        detail: `a link of this name exists, and it is not VLAN ${vid} of ${uplink}`,
+        hint: `see: ip -d link show ${name}`,
+      });
+    }
+    return there.up ? raise : [...raise, setUp(name, 'it is down')];
+  }
+  return [
+    ...raise,
+    {
+      op: {
+        do: 'link.add',
+        side: 'host',
+        name,
+        link: { kind: 'vlan', uplink, vid, mtu: parent.mtu },
+        group: seen.group,
+      },
+      because: `there is no sub-interface for VLAN ${vid} of ${uplink}`,
+      undo: [delOurs(name, seen)],
+    },
+    ...(want.network.kind === 'phys' ? [] : [setUp(name, 'it is new')]),
+  ];
+}
+
+/** The interface itself. */
+function planLink(want: Attachment, seen: Observed): Step[] {
+  const because = `${want.ifname} is not in ${formatContainer(want.container)}`;
+  if (want.network.kind === 'phys') return [planGive(want, seen, because)];
+  const link = plannedLink(want, seen);
+  const [side, name] =
+    link.kind === 'veth' ? (['host', seen.host.hostIfname] as const) : (['guest', want.ifname] as const);
+  return [
+    {
+      op: { do: 'link.add', side, name, link, group: seen.group },
+      because,
+      undo: [{ do: 'link.del', side, name, onlyGroup: seen.group }],
+    },
+  ];
+}
+
+function plannedLink(want: Attachment, seen: Observed): PlannedLink {
+  const { network } = want;
+  const mtu = want.mtu ?? seen.host.network?.mtu ?? defaultMtu;
+  const mac = want.mac === undefined ? {} : { mac: want.mac };
+  switch (network.kind) {
+    case 'bridge':
+      return { kind: 'veth', peer: want.ifname, master: network.name, mtu, ...mac };
+    case 'ovs':
+      return { kind: 'veth', peer: want.ifname, mtu, ...mac };
+    case 'macvlan':
+    case 'ipvlan': {
+      const uplink = network.vid === undefined ? network.uplink : vlanIfnameFor(network.uplink, network.vid);
+      if (network.kind === 'macvlan') return { kind: 'macvlan', uplink, mode: network.mode, mtu, ...mac };
+      return { kind: 'ipvlan', uplink, mode: network.mode, mtu };
+    }
+    case 'ipoib':
+      return {
+        kind: 'ipoib',
+        uplink: network.uplink,
+        mtu,
+        ...(network.pkey === undefined ? {} : { pkey: network.pkey }),
+      };
+    case 'dummy':
+    case 'phys':
+      return { kind: 'dummy', ...(want.mtu === undefined ? {} : { mtu: want.mtu }), ...mac };
+  }
+}
+
+/** What a NIC is to be given back with. */
+export function saved({ link, addrs, routes }: LinkWithAddrs): SavedLink {
+  const { name, up, mac, mtu, group } = link;
+  return { name, up, mac, mtu, group, addrs, routes };
+}
+
+function planGive(want: Attachment, seen: Observed, because: string): Step {
+  if (want.network.kind !== 'phys') throw new Error('only a phys network gives a NIC away');
+  const { uplink, vid } = want.network;
+  const name = vid === undefined ? uplink : vlanIfnameFor(uplink, vid);
+  const { moving } = seen.host;
+  const { group } = seen;
+  // A sub-interface that this plan makes has nothing to be given back: its own undo deletes it.
+  const back: Operation[] = moving
+    ? [{ do: 'link.take', ifname: want.ifname, group, saved: saved(moving) }]
+    : [];
+  if (!moving) back.push({ do: 'link.del', side: 'guest', name: want.ifname, onlyGroup: group });
+  return { op: { do: 'link.give', name, ifname: want.ifname, group }, because, undo: back };
+}
+
+function planPort(want: Attachment, seen: Observed): Step[] {
+  if (want.network.kind !== 'ovs') return [];
+  return [portStep(want, seen, seen.host.hostIfname, 'the new link is no port yet')];
+}
+
+/** The port of Open vSwitch for a host's end, with the original's external_ids. */
+export function portStep(want: Attachment, seen: Observed, port: string, because: string): Step {
+  if (want.network.kind !== 'ovs') throw new Error('only an ovs network has ports');
+  const { name, vid } = want.network;
+  return {
+    op: {
+      do: 'ovs.port.add',
+      bridge: name,
+      port,
+      group: seen.group,
+      externalIds: {
+        'pipework.interface': port,
+        'pipework.bridge': name,
+        ...seen.externalIds,
+        ...(vid === undefined ? {} : { 'pipework.vlan': String(vid) }),
+      },
+      ...(vid === undefined ? {} : { vid }),
+    },
+    because,
+    undo: [{ do: 'ovs.port.del', port, onlyGroup: seen.group }],
+  };
+}
+
+/** Settings that the link could not be born with, then addresses and routes. */
+function planLayer3(want: Attachment, seen: Observed): Step[] {
+  const moved = want.network.kind === 'phys';
+  const set = {
+    ...(moved && want.mac !== undefined ? { mac: want.mac } : {}),
+    ...(moved && want.mtu !== undefined ? { mtu: want.mtu } : {}),
+    up: true,
+  };
+  // The link is new (or goes home with its own settings), so deleting it takes all this back but the default route.
+  return [
+    {
+      op: { do: 'link.set', side: 'guest', name: want.ifname, set },
+      because: 'a new link is down',
+      undo: [],
+    },
+    ...planIpv6(want, seen),
+    ...want.addrs.flatMap(({ cidr }) => (cidr ? [addrStep(want, cidr, [])] : [])),
+    ...planGateways(want, seen),
+    ...want.routes.map(
+      (route): Step => ({
+        op: {
+          do: 'route.replace',
+          side: 'guest',
+          route: { ...route, family: route.dst.family, link: want.ifname },
+        },
+        because: 'asked for',
+        undo: [],
+      }),
+    ),
+  ];
+}
+
+/** An IPv6 address or gateway cannot be had where IPv6 is switched off. */
+export function planIpv6(want: Attachment, seen: Observed): Step[] {
+  const asked = want.addrs.some(({ cidr, gateway }) => cidr?.family === 6 || gateway?.family === 6);
+  if (!asked || !seen.guest.ipv6Disabled) return [];
+  return [
+    {
+      op: { do: 'ipv6.enable', link: want.ifname, enable: true },
+      because: 'IPv6 is asked for and switched off',
+      undo: [{ do: 'ipv6.enable', link: want.ifname, enable: false }],
+    },
+  ];
+}
+
+/** `ip addr add`, with the broadcast address for IPv4 whatever tools the host has. */
+export function addrStep(want: Attachment, cidr: Cidr, undo: readonly Operation[]): Step {
+  return {
+    op: {
+      do: 'addr.add',
+      side: 'guest',
+      link: want.ifname,
+      cidr,
+      ...(cidr.family === 4 ? { broadcast: broadcastOf(cidr) } : {}),
+    },
+    because: `${want.ifname} does not have ${formatCidr(cidr)}`,
+    undo,
+  };
+}
+
+/** Default routes, each with a route to its gateway where no address of the interface covers it. */
+function planGateways(want: Attachment, seen: Observed): Step[] {
+  return want.addrs.flatMap((spec) =>
+    spec.gateway ? gatewaySteps(want, spec, replacedDefault(spec.gateway.family, seen)) : [],
+  );
+}
+
+/** The default route that `ip route replace default` of this family would replace. */
+export function replacedDefault(family: Family, seen: Observed): Route | undefined {
+  return seen.guest.defaults.find(
+    (route) => route.family === family && (route.metric ?? defaultMetric[family]) === defaultMetric[family],
+  );
+}
+
+/** A gateway: one replacement of the default route, so that there is no moment without one. */
+export function gatewaySteps(want: Attachment, spec: AddrSpec, present: Route | undefined): Step[] {
+  const { gateway } = spec;
+  if (!gateway) return [];
+  const { family, ip } = gateway;
+  const steps: Step[] = [];
+  const covered = want.addrs.some(({ cidr }) => cidr && contains(cidr, ip));
+  if (!covered && !/^fe[89ab]/.test(ip)) {
+    const dst: Cidr = { family, ip, prefixLen: family === 4 ? 32 : 128 };
+    const route = { family, dst, link: want.ifname };
+    steps.push({
+      op: { do: 'route.replace', side: 'guest', route },
+      because: `${ip} is in no subnet of ${want.ifname}`,
+      undo: [{ do: 'route.del', side: 'guest', route }],
+    });
+  }
+  const route = { family, gateway: ip, link: want.ifname };
+  steps.push({
+    op: { do: 'route.replace', side: 'guest', route },
+    because: present
+      ? `the default route goes via ${present.gateway ?? 'a link'}`
+      : 'there is no default route',
+    undo: [
+      ...(present ? [{ do: 'route.restore', side: 'guest', route: present } as const] : []),
+      { do: 'route.del', side: 'guest', route },
+    ],
+  });
+  return steps;
+}

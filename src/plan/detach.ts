@@ -1,0 +1,109 @@
+/** What takes an attachment away, and with it what was made for it and nothing uses any more. Pure. */
+import type { Link, Route } from '../model/link.ts';
+import { isOurGroup } from '../model/naming.ts';
+import type { AttachmentRecord } from '../model/observed.ts';
+import type { Operation, Step } from '../model/operation.ts';
+
+/** What is there now of one attachment. */
+export interface DetachFacts {
+  readonly ifname: string;
+  readonly record: AttachmentRecord | undefined;
+  /** The container's interface; absent: it is gone, or its container is. */
+  readonly guestLink: Link | undefined;
+  /** Default routes of the container's main table, and every link it has. */
+  readonly defaults: readonly Route[];
+  readonly guestIfindexes: readonly number[];
+  /** The host's end of a pair. */
+  readonly hostEnd: Link | undefined;
+  /** The port of Open vSwitch, and the bridge it is on. */
+  readonly ovsPort: { readonly name: string; readonly bridge: string } | undefined;
+  /** The Linux bridge, its ports besides the host's end, and whether somebody gave it an address. */
+  readonly bridge:
+    | { readonly link: Link; readonly otherPorts: number; readonly hasAddrs: boolean }
+    | undefined;
+  /** The Open vSwitch bridge: whether we made it, and its other ports. */
+  readonly ovsBridge:
+    | { readonly name: string; readonly ours: boolean; readonly otherPorts: number }
+    | undefined;
+  /** The 802.1Q sub-interface, and whether something else rides on it. */
+  readonly vlanLink: Link | undefined;
+  readonly vlanShared: boolean;
+  /** Whether another attachment of ours is on the same bridge. */
+  readonly bridgeShared: boolean;
+}
+
+/** The steps of a detach, in an order in which each can be repeated when the one after it fails. */
+export interface DetachPlan {
+  readonly interface: readonly Step[];
+  readonly defaults: readonly Step[];
+  /** What others may have been using: the same for all attachments that go together. */
+  readonly shared: readonly Step[];
+}
+
+/** What takes the attachment away. */
+export function planDetach(facts: DetachFacts): DetachPlan {
+  return {
+    interface: dropInterface(facts),
+    defaults: restoreDefaults(facts),
+    shared: [...dropVlan(facts), ...dropBridge(facts)],
+  };
+}
+
+function step(op: Operation, because: string): Step {
+  return { op, because, undo: [] };
+}
+
+function dropInterface({ ifname, record, guestLink, hostEnd, ovsPort }: DetachFacts): Step[] {
+  const steps: Step[] = [];
+  const because = 'asked for';
+  if (ovsPort) steps.push(step({ do: 'ovs.port.del', port: ovsPort.name }, because));
+  if (record?.taken && guestLink) {
+    const { group } = guestLink;
+    steps.push(step({ do: 'link.take', ifname, group, saved: record.taken }, 'the NIC goes home as it was'));
+  } else if (hostEnd) {
+    steps.push(step({ do: 'link.del', side: 'host', name: hostEnd.name }, because));
+  } else if (guestLink) {
+    steps.push(step({ do: 'link.del', side: 'guest', name: ifname }, because));
+  }
+  return steps;
+}
+
+/** The default route that the gateway of this interface replaced, unless another has taken its place meanwhile. */
+function restoreDefaults({ record, guestLink, defaults, guestIfindexes }: DetachFacts): Step[] {
+  return (record?.replaced ?? [])
+    .filter((route) => route.dev !== undefined && guestIfindexes.includes(route.dev))
+    .filter((route) => {
+      const present = defaults.find(
+        (other) => other.family === route.family && (other.metric ?? 0) === (route.metric ?? 0),
+      );
+      return present === undefined || present.dev === guestLink?.ifindex;
+    })
+    .map((route) =>
+      step({ do: 'route.restore', side: 'guest', route }, 'a gateway of this interface had replaced it'),
+    );
+}
+
+function dropVlan({ vlanLink, vlanShared }: DetachFacts): Step[] {
+  if (!vlanLink || vlanShared || !isOurGroup(vlanLink.group)) return [];
+  return [
+    step({ do: 'link.del', side: 'host', name: vlanLink.name }, 'made for this, and nothing rides on it'),
+  ];
+}
+
+function dropBridge({ bridge, ovsBridge, bridgeShared }: DetachFacts): Step[] {
+  const steps: Step[] = [];
+  if (bridge && !bridgeShared) {
+    steps.push(
+      step({ do: 'firewall.revoke', bridge: bridge.link.name }, 'nothing of ours is on this bridge'),
+    );
+    if (isOurGroup(bridge.link.group) && bridge.otherPorts === 0 && !bridge.hasAddrs) {
+      steps.push(
+        step({ do: 'link.del', side: 'host', name: bridge.link.name }, 'made for this, and without ports'),
+      );
+    }
+  }
+  if (ovsBridge?.ours && ovsBridge.otherPorts === 0) {
+    steps.push(step({ do: 'ovs.bridge.del', name: ovsBridge.name }, 'made for this, and without ports'));
+  }
+  return steps;
+}

@@ -1,0 +1,92 @@
+/** What to do about a wanted attachment: make it, change it, make it anew, or refuse. Pure. */
+import { PipewrightError } from '../errors.ts';
+import { type Attachment, formatContainer } from '../model/attachment.ts';
+import { hostIfnameFor, isOurGroup } from '../model/naming.ts';
+import type { LinkWithAddrs, Observed } from '../model/observed.ts';
+import type { Step } from '../model/operation.ts';
+import { planCreate } from './attach.ts';
+import { dropStashed, isAsked, planChange, stashStep, whyRecreate } from './change.ts';
+
+/** What is done when the interface is there already: the drop-in refuses, `attach` makes it right. */
+export type IfPresent = 'refuse' | 'converge';
+
+/** The steps that turn what is into what is wanted; none when nothing differs. */
+export function planAttach(want: Attachment, seen: Observed, ifPresent: IfPresent): Step[] {
+  const { hostEnd } = seen.host;
+  const { link: there } = seen.guest;
+  const isPair = want.network.kind === 'bridge' || want.network.kind === 'ovs';
+  if (ifPresent === 'converge' && there && isOurGroup(there.link.group)) {
+    const why = whyRecreate(want, seen, there);
+    return why === undefined ? planChange(want, seen, there) : planRecreate(want, seen, why);
+  }
+  const leftover = isPair && hostEnd ? planLeftover(want, seen) : [];
+  // The container's end of a leftover pair goes with it.
+  const isLeftover =
+    hostEnd && there?.link.kind === 'veth' && there.link.lower === hostEnd.ifindex && leftover.length > 0;
+  if (there && !isLeftover) {
+    throw new PipewrightError('LINK_EXISTS', {
+      op: 'attach',
+      subject: `${want.ifname} in ${formatContainer(want.container)}`,
+      errno: 'EEXIST',
+      detail: 'an interface of this name is there, and pipewright did not make it',
+      hint: 'choose another name with -i (pipework) or --ifname (pipewright)',
+    });
+  }
+  return [...leftover, ...planCreate(want, seen)];
+}
+
+/** A host's end of the wanted name: up, it is in use; down, it is what an earlier failure left. */
+function planLeftover(want: Attachment, seen: Observed): Step[] {
+  const { hostEnd, hostIfname } = seen.host;
+  if (!hostEnd) return [];
+  if (hostEnd.kind !== 'veth' || hostEnd.up) {
+    throw new PipewrightError(hostEnd.kind === 'veth' ? 'LINK_EXISTS' : 'NAME_TAKEN', {
+      op: 'attach',
+      subject: hostIfname,
+      errno: 'EEXIST',
+      detail: hostEnd.up ? `Link ${hostIfname} exists and is up` : `Link ${hostIfname} exists and is no veth`,
+      hint: `for ${want.ifname} of ${formatContainer(want.container)}: choose another name with -l, or remove that link`,
+    });
+  }
+  return [
+    {
+      op: { do: 'link.del', side: 'host', name: hostIfname },
+      because: 'it is down: what an attempt that failed has left',
+      undo: [],
+    },
+  ];
+}
+
+function planRecreate(want: Attachment, seen: Observed, why: string): Step[] {
+  const { link: there } = seen.guest;
+  if (!there) throw new Error('nothing to re-create');
+  const inode = seen.group;
+  const stash = hostIfnameFor(want.ifname, { inode }, 1);
+  // What goes down with the predecessor comes back with it; it is nothing for the successor to replace.
+  const defaults = seen.guest.defaults.filter((route) => route.dev !== there.link.ifindex);
+  const fresh: Observed = {
+    ...seen,
+    host: {
+      ...seen.host,
+      hostIfname: hostIfnameFor(want.ifname, { inode }, 2),
+      hostEnd: undefined,
+      ovsPort: undefined,
+    },
+    guest: { ...seen.guest, link: undefined, defaults },
+  };
+  return [
+    stashStep(want, there, stash, `made anew, ${why}`),
+    ...planCreate(inherit(want, seen, there), fresh),
+    ...dropStashed(seen, stash),
+  ];
+}
+
+/** What is not asked for anew is taken over from the predecessor: its addresses, and the gateway it leads to. */
+function inherit(want: Attachment, seen: Observed, { link, addrs }: LinkWithAddrs): Attachment {
+  if (want.addrs.length > 0) return want;
+  const kept = addrs.filter(isAsked).map(({ cidr }) => ({ cidr }));
+  const gateways = seen.guest.defaults.flatMap(({ dev, family, gateway }) =>
+    dev === link.ifindex && gateway ? [{ gateway: { family, ip: gateway } }] : [],
+  );
+  return { ...want, addrs: [...kept, ...gateways] };
+}

@@ -1,0 +1,46 @@
+/** The drop-in against what the original left in the kernel and in Open vSwitch, case by case. */
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import test from 'node:test';
+import {
+  conform,
+  differences,
+  loadAccepted,
+  loadCases,
+  loadObserved,
+  patched,
+  type Seen,
+  unmet,
+} from '../conformance/conform.ts';
+import { pipework, skipUnless } from '../lab.ts';
+
+const observed = loadObserved(existsSync('/sys/module/openvswitch'));
+const accepted = loadAccepted();
+
+for (const item of loadCases()) {
+  const instead = accepted.get(item.name);
+  test(`pipework: ${item.name}${instead ? ` (${instead.why})` : ''}`, async (t) => {
+    if (skipUnless(t, 'root', 'docker')) return;
+    const reason = unmet(item);
+    if (reason !== undefined) return t.skip(reason);
+    const recorded = observed.get(item.name);
+    assert.ok(recorded, 'nothing was recorded for this case');
+    const want = instead ? (patched(recorded, instead.instead) as Seen) : recorded;
+    assert.deepEqual(await conform(t, item, want, (words) => pipework(words, { expect: 'any' })), []);
+  });
+}
+
+test('every case in which the original is wrong says what is right instead', () => {
+  const wrong = loadCases().filter((item) => item.original_is_wrong !== undefined);
+  assert.deepEqual(wrong.map(({ name }) => name).sort(), [...accepted.keys()].sort());
+});
+
+test('a difference is found wherever it is', () => {
+  const base = { steps: [{ exit: 0 }], state: { c1: { links: [{ mtu: 1500 }, { mtu: 1400 }] } } };
+  const other = patched(base, { state: { c1: { links: { 1: { mtu: 9000 } } } }, steps: { 0: { exit: 2 } } });
+  assert.deepEqual(differences(base, other), [
+    '/state/c1/links[1]/mtu: want 1400, got 9000',
+    '/steps[0]/exit: want 0, got 2',
+  ]);
+  assert.deepEqual(differences([1], [1, 2], '/a'), ['/a: want [1], got [1,2]']);
+});

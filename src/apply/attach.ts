@@ -13,6 +13,7 @@ import { vlanIfnameFor } from '../model/naming.ts';
 import type { AttachmentRecord, Observed } from '../model/observed.ts';
 import { describe, type Operation, type Step } from '../model/operation.ts';
 import { observeAttachment } from '../observe/attachment.ts';
+import { lives } from '../observe/lives.ts';
 import { saved } from '../plan/attach.ts';
 import { type IfPresent, planAttach } from '../plan/plan.ts';
 import type { Host } from './host.ts';
@@ -107,6 +108,7 @@ async function prepare(
     hostIfname: hostIfnameIn(steps) ?? seen.host.hostEnd?.name,
   };
   if (options.dryRun || steps.length === 0) return { result, pending: undefined };
+  forgetSome(host);
   const note = {
     containerKey: containerKey(container),
     ifname: want.ifname,
@@ -118,6 +120,13 @@ async function prepare(
   };
   const pending = await begin(host, guest, { group: seen.group, steps, note }, options.beforeStep);
   return { result, pending };
+}
+
+/** Notes of containers that are gone say nothing any more, but for a NIC that may have come home from there. */
+function forgetSome(host: Host): void {
+  for (const { container, ifname, taken } of host.state.someRecords(8)) {
+    if (!taken && !lives(container)) host.state.removeRecord(containerKey(container), ifname);
+  }
 }
 
 const opsOf = (steps: readonly Step[]): Operation[] => steps.map(({ op }) => op);

@@ -288,7 +288,9 @@ export class Executor {
       this.#sides.guest.request(setLink({ ifindex: there.ifindex }, { name: saved.name, netnsFd }));
       this.#forget('guest', ifname);
     }
-    return this.#restore('host', saved.name, saved);
+    // A NIC whose container ended came home by itself, under the name that it had there.
+    const home = getLink(this.#sides.host, saved.name)?.name === saved.name ? saved.name : ifname;
+    return this.#restore('host', home, saved);
   }
 
   /** Name, MAC, MTU, group, state, addresses and routes of a link as they were noted. */

@@ -92,12 +92,22 @@ export class StateDir {
     rmSync(this.#recordPath(containerKey, ifname), { force: true });
   }
 
+  /** A few of the notes, other ones each time, so that all are looked at sooner or later and no command reads them all. */
+  someRecords(most: number): AttachmentRecord[] {
+    const names = readdirSync(`${this.path}/attachments`);
+    const first = Math.floor(Math.random() * names.length);
+    return this.#read<AttachmentRecord>(
+      'attachments',
+      [...names.slice(first), ...names.slice(0, first)].slice(0, most),
+    ).map(({ value }) => value);
+  }
+
   records(): AttachmentRecord[] {
     return this.#read<AttachmentRecord>('attachments').map(({ value }) => value);
   }
 
-  #read<T>(folder: string): { path: string; value: T }[] {
-    return readdirSync(`${this.path}/${folder}`)
+  #read<T>(folder: string, names = readdirSync(`${this.path}/${folder}`)): { path: string; value: T }[] {
+    return names
       .filter((name) => name.endsWith('.json'))
       .sort()
       .flatMap((name) => {

@@ -36,16 +36,10 @@ export const refusals = {
   vlanOnBridge: () => refuse('VLAN configuration currently unsupported for Linux bridge.'),
   macOnIpoib: () => refuse('MACADDR configuration unsupported for IPoIB interfaces.'),
   linkExistsAndIsUp: (ifname: string) => new PipeworkRefusal([`Link ${ifname} exists and is up`], 'stdout'),
-  /** The original means this one, and by a mistake in its script never says it. */
-  notThatVlan: (ifname: string, vid: number) =>
-    refuse(`${ifname} already exists but is not a VLAN device for tag ${vid}`),
   dockerMissing: (guest: string) =>
     refuse(`Container ${printable(guest)} not found, and Docker not installed.`),
-  unknownToDocker: (guest: string) =>
-    refuse(`Container ${printable(guest)} not found, and unknown to Docker.`),
   invalidPid: (pid = 0) => refuse(`Docker inspect returned invalid PID ${pid}`),
   ambiguousGuest: (guest: string) => refuse(`Found more than one container matching ${printable(guest)}.`),
-  noProcess: (guest: string) => refuse(`Could not find a process inside container ${printable(guest)}.`),
   clientMissing: (client: string) => refuse(`You asked for DHCP client ${client}, but I can't find it.`),
   dhcpNotDocker: (guest: string) =>
     new PipeworkRefusal([

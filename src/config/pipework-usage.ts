@@ -31,8 +31,3 @@ Options, in any order before <guest>:
   --wait         wait until the interface (-i) is there
   -h, --help     this text
   --version      name and version`;
-
-/** Printed by `--version`. */
-export function versionLine(version: string): string {
-  return `pipework (pipewright) ${version}`;
-}

@@ -7,7 +7,7 @@ import { type AddressWord, parseAddressWord } from './pipework-address.ts';
 import { refusals, refuse } from './pipework-messages.ts';
 
 /** What a command line asks for. */
-export type PipeworkCommand =
+type PipeworkCommand =
   | { readonly do: 'usage'; readonly exitCode: 0 | 1 }
   | { readonly do: 'version' }
   | { readonly do: 'wait'; readonly ifname: string }
@@ -45,13 +45,13 @@ export interface PipeworkPassthrough {
 }
 
 /** Facts of the host that decide how a line reads. */
-export interface HostFacts {
+interface HostFacts {
   /** Whether the caller's network namespace has a link of this name; never asked for what cannot be a link's name. */
   linkExists(name: string): boolean;
 }
 
 /** What the name of a host interface that does not exist stands for. */
-export type NewHostif = 'bridge' | 'ovs' | 'route' | 'rule' | 'tc' | 'dummy';
+type NewHostif = 'bridge' | 'ovs' | 'route' | 'rule' | 'tc' | 'dummy';
 
 const hostifPrefixes: readonly (readonly [prefix: string, NewHostif])[] = [
   ['br', 'bridge'],

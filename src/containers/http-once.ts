@@ -16,7 +16,8 @@ const SO_SNDTIMEO = 21;
 const maxPathBytes = 108;
 
 /**
- * The whole answer; undefined when it is not there within about `patienceMs`, for which the whole process stands still.
+ * The whole answer; undefined when it is not there within about `patienceMs`, for which the whole process stands still,
+ * or a signal interrupts.
  * Throws WireError with the errno name of what failed.
  */
 export function getOnce(socketPath: string, path: string, patienceMs: number): HttpResponse | undefined {
@@ -30,7 +31,8 @@ export function getOnce(socketPath: string, path: string, patienceMs: number): H
     }
   } catch (error) {
     const errno = errnoOf(error);
-    if (errno === 'EAGAIN') return undefined; // a time limit of the socket ran out
+    // A time limit of the socket ran out; or a signal came, whose handler must get its turn.
+    if (errno === 'EAGAIN' || errno === 'EINTR') return undefined;
     if (errno === undefined) throw error;
     throw new WireError(errno, error instanceof Error ? error.message : errno);
   }

@@ -58,7 +58,7 @@ export async function runDhcpClient(request: DhcpRequest): Promise<void> {
     if (programOf(client) === 'dhclient' && !dhclientHasLease(request)) {
       throw new PipewrightError('PROGRAM_FAILED', { ...failure, detail: 'dhclient got no lease' });
     }
-    if (staysRunning(client) && client !== 'dhcpcd') publishPidFile(request, programOf(client));
+    if (staysRunning(client) && client !== 'dhcpcd') await publishPidFile(request, programOf(client));
   } catch (error) {
     await stopDhcpClient(request);
     throw error;
@@ -72,7 +72,7 @@ async function runInDocker(
 ): Promise<void> {
   const scratch = mkdtempSync(`${tmpdir()}/pipewright-`);
   try {
-    const where = { netns: hostNetns(), env: process.env, logFile: `${scratch}/log` };
+    const where = { name: 'docker', netns: hostNetns(), env: process.env, logFile: `${scratch}/log` };
     await run({ argv: dockerCommand(request), ...where, failure, signal: request.signal });
   } finally {
     rmSync(scratch, { recursive: true, force: true });
@@ -83,6 +83,6 @@ async function runInDocker(
 export async function stopDhcpClient(key: ClientKey): Promise<void> {
   const found = findClient(key);
   if (found === undefined) return;
-  if (found.pid !== undefined) await endProcess(found.pid);
+  await Promise.all(found.pids.map(endProcess));
   removeClientFiles(key, found.program);
 }

@@ -11,6 +11,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type ClientFiles,
   clientCommand,
@@ -19,7 +20,7 @@ import {
   hostNameOf,
   programOf,
 } from './command.ts';
-import { livePid } from './process.ts';
+import { findMarked, livePid } from './process.ts';
 import { dhclientScript, dhcpcdScript, startScript, udhcpcScript } from './scripts.ts';
 
 /** One client is told from another by the container's and the interface's name. */
@@ -31,8 +32,9 @@ export interface ClientKey {
 }
 
 /** A client that is ready to be run. */
-export interface PreparedClient {
+interface PreparedClient {
   readonly argv: readonly string[];
+  readonly name: string;
   readonly env: NodeJS.ProcessEnv;
   readonly logFile: string;
 }
@@ -102,6 +104,7 @@ export function prepareClient(target: DhcpTarget & ClientKey, owner: string | un
   ];
   return {
     argv: [...unshare, ...covers, '--', ...clientCommand(target, files)],
+    name: program,
     env: {
       PATH: process.env.PATH,
       PIPEWRIGHT_DHCP: folder,
@@ -153,28 +156,33 @@ export function dhclientHasLease(key: ClientKey): boolean {
   return existsSync(file) && /^\s*lease6? \{/m.test(readFileSync(file, 'latin1'));
 }
 
-/** Makes the pid file of a client that stays known under the original's name. */
-export function publishPidFile(key: ClientKey, program: string): void {
+/** Makes the pid file of a client that stays known under the original's name, when the client has written it. */
+export async function publishPidFile(key: ClientKey, program: string): Promise<void> {
+  const pidFile = pidFileOf(key, program);
+  for (let waitedMs = 0; waitedMs < 1000 && livePid(pidFile, program) === undefined; waitedMs += 5)
+    await sleep(5);
   const known = knownPidFileOf(key, program);
   const link = `${known}.${process.pid}`;
   rmSync(link, { force: true });
-  symlinkSync(pidFileOf(key, program), link);
+  symlinkSync(pidFile, link);
   renameSync(link, known);
 }
 
-/** The pid of the client that runs for this interface, and its program. */
-export function findClient(key: ClientKey): { program: string; pid: number | undefined } | undefined {
+/** The program that was prepared for this interface, and the processes of it that run. */
+export function findClient(key: ClientKey): { program: string; pids: readonly number[] } | undefined {
   const folder = folderOf(key);
   const note = `${folder}/program`;
   if (!existsSync(note)) return undefined;
   const program = readFileSync(note, 'utf8');
-  if (program !== 'dhcpcd') {
-    return { program, pid: livePid(pidFileOf(key, program), program, `PIPEWRIGHT_DHCP=${folder}`) };
-  }
+  // Not by pid files: between the first lease and its pid file a client is already on its own.
+  const marked = findMarked(`PIPEWRIGHT_DHCP=${folder}`);
+  if (program !== 'dhcpcd') return { program, pids: marked };
   // It overwrites its environment. Its pid file is below our own folder, `eth1.pid` or, with -4, `eth1-4.pid`.
   const pidFiles = readdirSync(`${folder}/run`).filter((file) => file.endsWith('.pid'));
-  const pids = pidFiles.flatMap((file) => livePid(`${folder}/run/${file}`, program) ?? []);
-  return { program, pid: pids[0] };
+  return {
+    program,
+    pids: [...pidFiles.flatMap((file) => livePid(`${folder}/run/${file}`, program) ?? []), ...marked],
+  };
 }
 
 /** Removes the files of a client that has ended. */

@@ -1,9 +1,20 @@
 /** Programs that are started once and looked after: found in the PATH, run to their end, found again, ended. */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
-import { accessSync, closeSync, constants, openSync, readFileSync, rmSync, statSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { printable } from '../config/names.ts';
+import { startTimeOf } from '../containers/proc.ts';
 import { type ErrorDetails, PipewrightError } from '../errors.ts';
 import { inNetns, type Netns } from '../kernel/netns.ts';
 
@@ -23,8 +34,10 @@ function isProgram(path: string): boolean {
 }
 
 /** A program to be run, where, and what it is run for. */
-export interface Run {
+interface Run {
   readonly argv: readonly string[];
+  /** The program that this comes down to, for what is said of it. */
+  readonly name: string;
   readonly netns: Netns;
   readonly env: NodeJS.ProcessEnv;
   /** Collects what the program prints; removed when it has ended. */
@@ -37,9 +50,9 @@ export interface Run {
 
 /**
  * Runs a program in a network namespace until it exits, or leaves its work to a process in the background.
- * Throws PROGRAM_MISSING; PROGRAM_FAILED with the last line that it printed; the signal's reason when that ended it.
+ * Throws PROGRAM_MISSING; PROGRAM_FAILED with the line in which the program says why; the signal's reason when that ended it.
  */
-export async function run({ argv, netns, env, logFile, failure, signal }: Run): Promise<void> {
+export async function run({ argv, name, netns, env, logFile, failure, signal }: Run): Promise<void> {
   signal?.throwIfAborted();
   const [program = '', ...args] = argv;
   // A file, not a pipe: a client that stays keeps its end of it, and would be killed by what it writes to a closed pipe.
@@ -57,7 +70,7 @@ export async function run({ argv, netns, env, logFile, failure, signal }: Run): 
     if (exit !== '0') {
       throw new PipewrightError('PROGRAM_FAILED', {
         ...failure,
-        detail: lastLine(readFileSync(logFile, 'utf8')) ?? `${program} ended with ${exit}`,
+        detail: complaintOf(name, readFileSync(logFile, 'utf8')) ?? `${name} ended with ${exit}`,
       });
     }
   } finally {
@@ -82,42 +95,47 @@ function ended(child: ChildProcess, signal: AbortSignal | undefined): Promise<st
   });
 }
 
-/** The last line that says something. Docker ends its complaints with advice. */
-function lastLine(output: string): string | undefined {
-  const line = output
-    .split('\n')
-    .filter((text) => text.trim() !== '' && !/^(See '|Run ')docker/.test(text))
-    .at(-1);
-  return line === undefined ? undefined : printable(line.trim());
+/** The last line that the program signs with its name; else the last line: usage and advice come unsigned, at the end. */
+function complaintOf(program: string, output: string): string | undefined {
+  const lines = output.split('\n').flatMap((line) => line.trim() || []);
+  const line = lines.filter((text) => text.startsWith(`${program}: `)).at(-1) ?? lines.at(-1);
+  return line === undefined ? undefined : printable(line);
 }
 
-/** The pid in a pid file, when a process of this program and with `mark` in its environment has it. */
-export function livePid(pidFile: string, program: string, mark?: string): number | undefined {
+/** Processes that were started with this variable, `NAME=value`, in their environment. */
+export function findMarked(mark: string): number[] {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return pids.map(Number).filter((pid) => readProc(pid, 'environ').split('\0').includes(mark));
+}
+
+/** The pid in a pid file, when a process of this program has it. */
+export function livePid(pidFile: string, program: string): number | undefined {
+  const pid = existsSync(pidFile) ? Number(readFileSync(pidFile, 'latin1').trim()) : 0;
+  return pid > 1 && readProc(pid, 'comm').trim() === program ? pid : undefined;
+}
+
+function readProc(pid: number, file: 'environ' | 'comm'): string {
   try {
-    const pid = Number(readFileSync(pidFile, 'latin1').trim());
-    if (!Number.isSafeInteger(pid) || pid <= 1) return undefined;
-    if (readFileSync(`/proc/${pid}/comm`, 'latin1').trim() !== program) return undefined;
-    if (mark === undefined) return pid;
-    return readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0').includes(mark) ? pid : undefined;
+    return readFileSync(`/proc/${pid}/${file}`, 'latin1');
   } catch {
-    return undefined;
+    return '';
   }
 }
 
 /** Ends a process, by SIGKILL when SIGTERM does not within two seconds, and waits until it is gone. */
 export async function endProcess(pid: number): Promise<void> {
-  for (let waitedMs = 0; signalled(pid, waitedMs === 0 ? 'SIGTERM' : 0); waitedMs += 10) {
-    if (waitedMs === 2000) signalled(pid, 'SIGKILL');
-    if (waitedMs >= 3000) return;
-    await sleep(10);
+  const startTime = startTimeOf(pid);
+  signalProcess(pid, 'SIGTERM');
+  for (let waitedMs = 0; waitedMs < 3000 && startTime === startTimeOf(pid); waitedMs += 5) {
+    if (waitedMs === 2000) signalProcess(pid, 'SIGKILL');
+    await sleep(5);
   }
 }
 
-/** Whether the process was there to get the signal. */
-function signalled(pid: number, signal: NodeJS.Signals | 0): boolean {
+function signalProcess(pid: number, signal: NodeJS.Signals): void {
   try {
-    return process.kill(pid, signal);
+    process.kill(pid, signal);
   } catch {
-    return false;
+    // It was gone before.
   }
 }

@@ -45,12 +45,15 @@ export function hostNetns(): Netns {
 /** What a body may return: no promise, because what follows an `await` would run in another namespace. */
 export type Sync<T> = T extends PromiseLike<unknown> ? never : T;
 
-function leave(home: Netns): void {
+/** Where this thread is; undefined: at home. */
+let current: Netns | undefined;
+
+function comeBack(to: Netns): void {
   try {
-    syscalls().setns(home.fd, CLONE_NEWNET, home.label);
+    syscalls().setns(to.fd, CLONE_NEWNET, to.label);
   } catch (error) {
     // Whatever ran next would configure the wrong namespace, exit handlers included.
-    writeSync(2, `pipewright: cannot return to the host's network namespace: ${String(error)}\n`);
+    writeSync(2, `pipewright: cannot return to the network namespace of ${to.label}: ${String(error)}\n`);
     process.abort();
   }
 }
@@ -63,13 +66,15 @@ function leave(home: Netns): void {
  * in it for ever. (The pool needs no warming up for code that keeps to this: it is then always born at home.)
  */
 export function inNetns<T>(netns: Netns, body: () => Sync<T>): T {
-  const home = hostNetns();
+  const from = current ?? hostNetns();
   // Not even asked for when there is nowhere to go: reading the host needs no privilege.
-  if (netns.inode === home.inode) return body() as T;
+  if (netns.inode === from.inode) return body() as T;
   syscalls().setns(netns.fd, CLONE_NEWNET, netns.label);
+  current = netns;
   try {
     return body() as T;
   } finally {
-    leave(home);
+    comeBack(from);
+    current = from;
   }
 }

@@ -1,6 +1,5 @@
 /** Every attachment of this host: what was noted when it was made, and what is there of it now. */
 import type { Host } from '../apply/host.ts';
-import { startTimeOf } from '../containers/proc.ts';
 import { listAddrs } from '../kernel/netlink/addr.ts';
 import { getLink } from '../kernel/netlink/link.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
@@ -9,6 +8,7 @@ import { formatCidr } from '../model/address.ts';
 import type { Network } from '../model/attachment.ts';
 import { isOurGroup } from '../model/naming.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
+import { lives } from './lives.ts';
 
 /** A line of `pipewright list`. */
 export interface ListedAttachment {
@@ -53,16 +53,8 @@ function now({
   ifname,
 }: AttachmentRecord): Pick<ListedAttachment, 'addrs' | 'mac' | 'mtu' | 'state'> {
   const absent = { addrs: [], mac: null, mtu: null };
-  // The number of a namespace can be used again, as a pid can: only both together are the same.
-  const lives = container.pid === undefined || startTimeOf(container.pid) === container.startTime;
-  let netns: Netns;
-  try {
-    netns = Netns.open(container.netnsPath, container.name);
-  } catch {
-    return { ...absent, state: 'gone' };
-  }
-  using _open = netns;
-  if (!lives || netns.inode !== container.netnsInode) return { ...absent, state: 'gone' };
+  if (!lives(container)) return { ...absent, state: 'gone' };
+  using netns = Netns.open(container.netnsPath, container.name);
   using rtnl = NetlinkSocket.open(netns);
   const link = getLink(rtnl, ifname);
   if (!link || !isOurGroup(link.group)) return { ...absent, state: 'missing' };

@@ -58,39 +58,12 @@ export async function withDatapath(db: Ovsdb, bridge: NewBridge): Promise<NewBri
 
 /** What {@link addBridge} commits, to be put together with other changes. The datapath type must be decided. */
 export function addBridgeChange(bridge: NewBridge): Change {
-  const { name, datapathType, externalIds = {} } = bridge;
+  const { name } = bridge;
   const about = { op: 'ovs.bridge.add', subject: name };
   const reserve = (table: 'Bridge' | 'Port' | 'Interface'): Step => ({
     operation: nameIsFree(table, name),
     explain: async () => bridgeNameTaken(about, table),
   });
-  const rows: Operation[] = [
-    { op: 'insert', table: 'Interface', 'uuid-name': 'bridge_if', row: { name, type: 'internal' } },
-    {
-      op: 'insert',
-      table: 'Port',
-      'uuid-name': 'bridge_port',
-      row: { name, interfaces: namedUuid('bridge_if') },
-    },
-    {
-      op: 'insert',
-      table: 'Bridge',
-      'uuid-name': 'bridge',
-      row: {
-        name,
-        ports: namedUuid('bridge_port'),
-        external_ids: mapOf(externalIds),
-        // As ovs-vsctl does: what is not special is not written.
-        ...(datapathType === 'netdev' ? { datapath_type: datapathType } : {}),
-      },
-    },
-    {
-      op: 'mutate',
-      table: 'Open_vSwitch',
-      where: [],
-      mutations: [['bridges', 'insert', namedUuid('bridge')]],
-    },
-  ];
   return {
     about,
     steps: [
@@ -98,7 +71,7 @@ export function addBridgeChange(bridge: NewBridge): Change {
       reserve('Bridge'),
       reserve('Port'),
       reserve('Interface'),
-      ...rows.map((operation) => ({ operation })),
+      ...bridgeRows(bridge).map((operation) => ({ operation })),
     ],
     interfaces: [name],
     // Only while it is empty: another command may have plugged into it meanwhile, and then it stays.
@@ -183,6 +156,37 @@ export function carries(mark: Mark): Condition {
 /** The uuid that the insert at this index gave. */
 export function uuidAt(results: readonly OpResult[], index: number): string {
   return results[index]?.uuid?.[1] ?? '';
+}
+
+/** Inserts for the bridge, its own port and that one's interface. */
+function bridgeRows({ name, datapathType, externalIds = {} }: NewBridge): Operation[] {
+  return [
+    { op: 'insert', table: 'Interface', 'uuid-name': 'bridge_if', row: { name, type: 'internal' } },
+    {
+      op: 'insert',
+      table: 'Port',
+      'uuid-name': 'bridge_port',
+      row: { name, interfaces: namedUuid('bridge_if') },
+    },
+    {
+      op: 'insert',
+      table: 'Bridge',
+      'uuid-name': 'bridge',
+      row: {
+        name,
+        ports: namedUuid('bridge_port'),
+        external_ids: mapOf(externalIds),
+        // As ovs-vsctl does: what is not special is not written.
+        ...(datapathType === 'netdev' ? { datapath_type: datapathType } : {}),
+      },
+    },
+    {
+      op: 'mutate',
+      table: 'Open_vSwitch',
+      where: [],
+      mutations: [['bridges', 'insert', namedUuid('bridge')]],
+    },
+  ];
 }
 
 /** Operations that delete a bridge; with `onlyPort`, guarded by that being its only port. */

@@ -160,7 +160,7 @@ export class Ovsdb implements AsyncDisposable {
         .request('monitor', [database, id, monitorRequests(watched, true)])
         .then((initial) => {
           // Updates that came in one chunk with this answer were taken before it, and are newer.
-          this.takeCurCfg(initial);
+          if (this.curCfg < 0) this.takeCurCfg(initial);
         });
       // Whoever waits for it sees the failure; a caller that died before must not make it an unhandled one.
       this.curCfgMonitor.catch(() => {});

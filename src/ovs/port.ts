@@ -132,13 +132,31 @@ export async function addPort(
 
 /** What {@link addPort} commits, to be put together with other changes by {@link inOne}. */
 export function addPortChange(port: NewPort & { readonly bridge: string }): Change {
-  const { bridge, port: name, tag, trunks = [], type, externalIds = {}, portExternalIds = {} } = port;
+  const { bridge, port: name } = port;
   const about = { op: 'ovs.port.add', subject: `${name} on ${bridge}` };
   const reserve = (table: 'Port' | 'Interface'): Step => ({
     operation: nameIsFree(table, name),
     explain: async (db) => portNameTaken(about, await getPort(db, name)),
   });
-  const rows: Operation[] = [
+  return {
+    about,
+    steps: [
+      { operation: bridgeExists(bridge), explain: async () => bridgeUnknown(about, bridge) },
+      reserve('Port'),
+      reserve('Interface'),
+      ...portRows(port).map((operation) => ({ operation })),
+    ],
+    interfaces: [name],
+    undo: async (db, results) => {
+      await db.transact([delPortOperation(uuidAt(results, 4))], about);
+    },
+  };
+}
+
+/** Inserts for the port and its interface, and the port's way into the bridge. */
+function portRows(port: NewPort & { readonly bridge: string }): Operation[] {
+  const { bridge, port: name, tag, trunks = [], type, externalIds = {}, portExternalIds = {} } = port;
+  return [
     {
       op: 'insert',
       table: 'Interface',
@@ -165,19 +183,6 @@ export function addPortChange(port: NewPort & { readonly bridge: string }): Chan
       mutations: [['ports', 'insert', namedUuid('port')]],
     },
   ];
-  return {
-    about,
-    steps: [
-      { operation: bridgeExists(bridge), explain: async () => bridgeUnknown(about, bridge) },
-      reserve('Port'),
-      reserve('Interface'),
-      ...rows.map((operation) => ({ operation })),
-    ],
-    interfaces: [name],
-    undo: async (db, results) => {
-      await db.transact([delPortOperation(uuidAt(results, 4))], about);
-    },
-  };
 }
 
 /** Two changes as one transaction; it is named after the second, and undone in reverse order. */
@@ -197,8 +202,8 @@ export function inOne(first: Change, second: Change): Change {
 /**
  * Deletes a port, `ovs-vsctl --if-exists del-port`; true when it was there. A port whose link was deleted must be
  * deleted, with a wait, before a link of the same name is added again: the userspace datapath keeps its socket to
- * the old link, and the port would show the new link's ifindex and forward nothing. With `onlyIf`, only when the
- * external_ids of its interface hold that entry. Throws OVS_REFUSED for a bridge's own port.
+ * the old link, and the port would show the new link's ifindex and forward nothing. With `onlyIf`, only when its
+ * external_ids hold that entry. Throws OVS_REFUSED for a bridge's own port.
  */
 export async function delPort(
   db: Ovsdb,
@@ -209,14 +214,13 @@ export async function delPort(
   const about = { op: 'ovs.port.del', subject: name };
   const [ports, bridges] = await db.transact(
     [
-      selectWhere('Port', [['name', '==', name]], ['_uuid', 'interfaces']),
+      selectWhere('Port', [['name', '==', name]], ['_uuid']),
       selectWhere('Bridge', [['name', '==', name]], ['name']),
     ],
     about,
   );
   const [uuid] = readUuids(ports?.rows?.[0]?._uuid);
-  const [iface] = readUuids(ports?.rows?.[0]?.interfaces);
-  if (uuid === undefined || iface === undefined) return false;
+  if (uuid === undefined) return false;
   if ((bridges?.rows?.length ?? 0) > 0) {
     const detail = 'it is the own port of the bridge of this name';
     throw new PipewrightError('OVS_REFUSED', { ...about, detail, hint: 'delete the bridge' });
@@ -227,11 +231,11 @@ export async function delPort(
       : [
           {
             op: 'wait',
-            table: 'Interface',
-            where: [['_uuid', '==', uuidOf(iface)], carries(onlyIf)],
+            table: 'Port',
+            where: [['_uuid', '==', uuidOf(uuid)], carries(onlyIf)],
             columns: ['_uuid'],
             until: '==',
-            rows: [{ _uuid: uuidOf(iface) }],
+            rows: [{ _uuid: uuidOf(uuid) }],
             timeout: 0,
           },
         ];
@@ -263,30 +267,27 @@ export async function setPortTag(
 }
 
 /**
- * The ports whose interface has this external_ids key (with this value, when one is given), for cleaning up:
- * `ovs-vsctl find interface external_ids:KEY=VALUE`. Without a value, all interfaces are read.
+ * The ports that have this external_ids key (with this value, when one is given), for cleaning up:
+ * `ovs-vsctl find port external_ids:KEY=VALUE`. Without a value, all ports are read.
  */
 export async function listPortsBy(db: Ovsdb, key: string, value?: string): Promise<OvsPort[]> {
   const about = { op: 'ovs.port.list', subject: value === undefined ? key : `${key}=${value}` };
   const where = value === undefined ? [] : [carries({ key, value })];
-  const [interfaces] = await db.transact([selectWhere('Interface', where, interfaceColumns)], about);
-  const owned = new Map(
-    (interfaces?.rows ?? [])
-      .filter((row) => Object.hasOwn(readMap(row.external_ids), key))
-      .map((row) => [readUuids(row._uuid)[0], row]),
-  );
-  if (owned.size === 0) return [];
-  const [ports, bridges] = await db.transact(
-    [selectWhere('Port', [], portColumns), selectWhere('Bridge', [], ['name', 'ports'])],
+  const [found] = await db.transact([selectWhere('Port', where, portColumns)], about);
+  const owned = (found?.rows ?? []).filter((row) => Object.hasOwn(readMap(row.external_ids), key));
+  if (owned.length === 0) return [];
+  const [interfaces, bridges] = await db.transact(
+    [selectWhere('Interface', [], interfaceColumns), selectWhere('Bridge', [], ['name', 'ports'])],
     about,
   );
+  const interfaceOf = new Map((interfaces?.rows ?? []).map((row) => [readUuids(row._uuid)[0], row]));
   const bridgeOf = new Map(
     (bridges?.rows ?? []).flatMap((row) =>
       readUuids(row.ports).map((uuid) => [uuid, readString(row.name)] as const),
     ),
   );
-  return (ports?.rows ?? []).flatMap((port) => {
-    const iface = owned.get(readUuids(port.interfaces).find((uuid) => owned.has(uuid)));
+  return owned.flatMap((port) => {
+    const iface = interfaceOf.get(readUuids(port.interfaces)[0]);
     const bridge = bridgeOf.get(readUuids(port._uuid)[0] ?? '');
     return iface === undefined || bridge === undefined ? [] : [portOf(port, bridge, iface)];
   });

@@ -10,6 +10,8 @@ export interface DetachFacts {
   readonly record: AttachmentRecord | undefined;
   /** The container's interface; absent: it is gone, or its container is. */
   readonly guestLink: Link | undefined;
+  /** The NIC came home by itself when its container ended, under the name that it had there. */
+  readonly cameHome: boolean;
   /** Default routes of the container's main table, and every link it has. */
   readonly defaults: readonly Route[];
   readonly guestIfindexes: readonly number[];
@@ -53,12 +55,12 @@ function step(op: Operation, because: string): Step {
   return { op, because, undo: [] };
 }
 
-function dropInterface({ ifname, record, guestLink, hostEnd, ovsPort }: DetachFacts): Step[] {
+function dropInterface({ ifname, record, guestLink, hostEnd, ovsPort, cameHome }: DetachFacts): Step[] {
   const steps: Step[] = [];
   const because = 'asked for';
   if (ovsPort) steps.push(step({ do: 'ovs.port.del', port: ovsPort.name }, because));
-  if (record?.taken && guestLink) {
-    const { group } = guestLink;
+  if (record?.taken && (guestLink || cameHome)) {
+    const { group } = guestLink ?? record;
     steps.push(step({ do: 'link.take', ifname, group, saved: record.taken }, 'the NIC goes home as it was'));
   } else if (hostEnd) {
     steps.push(step({ do: 'link.del', side: 'host', name: hostEnd.name }, because));

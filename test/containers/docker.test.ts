@@ -3,9 +3,8 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import type { Socket } from 'node:net';
 import test, { type TestContext } from 'node:test';
 import { type ContainerEvent, Engine, engineSocket } from '../../src/containers/docker.ts';
-import { podmanEngine } from '../../src/containers/podman.ts';
 import { image, needImage } from './image.ts';
-import { docker, failure, newName, serveUnix, startContainer } from './support.ts';
+import { docker, failure, newName, serveScript, serveUnix, startContainer } from './support.ts';
 
 const missing = needImage();
 const real = (title: string, body: (t: TestContext) => Promise<void>) =>
@@ -120,11 +119,8 @@ real('watching events ends by abort and leaves nothing that holds the process', 
 
 /** An engine whose every answer is this. */
 async function engineSaying(t: TestContext, status: number, body: string): Promise<Engine> {
-  const socketPath = await serveUnix(t, (socket) => {
-    socket.once('data', () => {
-      socket.end(`HTTP/1.1 ${status} X\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
-    });
-  });
+  const head = `HTTP/1.1 ${status} X\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n`;
+  const socketPath = await serveScript(t, { pieces: [head, body] });
   return new Engine({ socketPath, timeoutMs: 1000 });
 }
 
@@ -193,7 +189,7 @@ test('where the sockets are', () => {
     () => engineSocket('podman', { CONTAINER_HOST: 'ssh://x' }),
     failure('RUNTIME_UNAVAILABLE', /CONTAINER_HOST/),
   );
-  assert.equal(podmanEngine({ socketPath: '/a' }).title, 'Podman');
+  assert.equal(new Engine({ runtime: 'podman' }).socketPath, engineSocket('podman'));
 });
 
 test('without permission to open the socket', async (t) => {

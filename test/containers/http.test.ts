@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
-import test from 'node:test';
+import { spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import test, { type TestContext } from 'node:test';
 import { UnixHttp } from '../../src/containers/http.ts';
 import { ResponseParser } from '../../src/containers/http-parser.ts';
 import { needImage } from './image.ts';
-import { docker, serveUnix } from './support.ts';
+import { docker, serveScript, serveUnix, temporaryFolder } from './support.ts';
 
 const chunked =
   'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1;ext=1\r\n \r\n006\r\nw\r\nrld\r\n0\r\nTrailer: x\r\n\r\n';
@@ -65,31 +68,84 @@ test('what comes after an answer makes the connection useless', () => {
   assert.ok(!parser.reusable);
 });
 
-test('split and delayed answers over a socket', async (t) => {
-  const socketPath = await serveUnix(t, (socket) => {
-    socket.once('data', async () => {
-      for (const byte of chunked) {
-        socket.write(byte);
-        await new Promise((resolve) => setImmediate(resolve));
-      }
-    });
+/** Both ways of asking: blocking calls, and node:net. */
+const ways = { once: { timeoutMs: 300 }, kept: { keepAlive: true, timeoutMs: 300 } } as const;
+
+for (const [way, options] of Object.entries(ways)) {
+  const ask = async (t: TestContext, pieces: readonly string[], hold = false) => {
+    const http = new UnixHttp(await serveScript(t, { pieces, hold }), options);
+    t.after(() => http.close());
+    return http.get('/');
+  };
+
+  test(`${way}: split and delayed answers over a socket`, async (t) => {
+    assert.deepEqual(await ask(t, [...chunked]), { status: 200, body: 'hello w\r\nrld' });
+    assert.deepEqual(await ask(t, [...chunked], true), { status: 200, body: 'hello w\r\nrld' });
+    assert.deepEqual(await ask(t, ['HTTP/1.0 404 No\r\n\r\n', 'a', 'b']), { status: 404, body: 'ab' });
   });
-  assert.deepEqual(await new UnixHttp(socketPath).get('/'), { status: 200, body: 'hello w\r\nrld' });
+
+  test(`${way}: a large answer`, async (t) => {
+    const body = 'grün'.repeat(500_000);
+    const head = `HTTP/1.1 200 OK\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n`;
+    const response = await ask(t, [head, body], true);
+    assert.ok(response.body === body);
+  });
+
+  test(`${way}: silence, an end in the middle, another protocol`, async (t) => {
+    await assert.rejects(ask(t, [], true), { code: 'ETIMEDOUT' });
+    await assert.rejects(ask(t, ['HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n', 'x'], true), {
+      code: 'ETIMEDOUT',
+    });
+    await assert.rejects(ask(t, []), { code: /ECONNRESET|EPIPE/ });
+    await assert.rejects(ask(t, [chunked.slice(0, -4)]), { code: 'ECONNRESET' });
+    await assert.rejects(ask(t, ['220 ready\r\n'], true), { code: 'EPROTO' });
+  });
+
+  test(`${way}: a path that nobody listens at`, async (t) => {
+    const folder = temporaryFolder(t);
+    writeFileSync(path.join(folder, 'file'), '');
+    await assert.rejects(new UnixHttp(path.join(folder, 'none'), options).get('/'), { code: 'ENOENT' });
+    await assert.rejects(new UnixHttp(path.join(folder, 'file'), options).get('/'), { code: 'ECONNREFUSED' });
+  });
+}
+
+test('a path that is too long for a socket', async () => {
+  await assert.rejects(new UnixHttp(`/${'x'.repeat(108)}`).get('/'), { code: 'ENAMETOOLONG' });
 });
 
-test('a server that says nothing ends in ETIMEDOUT, at once when it hangs up', async (t) => {
-  const silent = await serveUnix(t, () => {});
-  await assert.rejects(new UnixHttp(silent, { timeoutMs: 50 }).get('/'), { code: 'ETIMEDOUT' });
-  const slow = await serveUnix(t, (socket) => {
-    socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n');
-    const timer = setInterval(() => socket.write('x'), 10);
-    socket.on('close', () => clearInterval(timer));
+test('a signal does not fail a request that waits', async (t) => {
+  const delayed = ['HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n', ...Array(40).fill(''), 'hi'];
+  const socketPath = await serveScript(t, { pieces: delayed });
+  let seen = 0;
+  const count = () => void seen++;
+  process.on('SIGUSR2', count);
+  t.after(() => process.off('SIGUSR2', count));
+  spawn('sh', ['-c', `sleep 0.02; kill -USR2 ${process.pid}; sleep 0.02; kill -USR2 ${process.pid}`]);
+  const http = new UnixHttp(socketPath);
+  for (let round = 0; round < 3; round++) assert.equal((await http.get('/')).body, 'hi');
+  assert.equal(seen, 2);
+});
+
+test('a slow server is waited for without standing still', async (t) => {
+  const socketPath = await serveUnix(t, (socket) => {
+    // This server is in the same thread: it can only answer when that is free.
+    socket.on('data', () => socket.write(ok('late')));
   });
-  await assert.rejects(new UnixHttp(slow, { timeoutMs: 100 }).get('/'), { code: 'ETIMEDOUT' });
-  const rude = await serveUnix(t, (socket) => void socket.end());
-  await assert.rejects(new UnixHttp(rude).get('/'), { code: /ECONNRESET|EPIPE/ });
-  const other = await serveUnix(t, (socket) => void socket.write('220 ready\r\n'));
-  await assert.rejects(new UnixHttp(other).get('/'), { code: 'EPROTO' });
+  let ticks = 0;
+  const timer = setInterval(() => ticks++, 5);
+  t.after(() => clearInterval(timer));
+  assert.deepEqual(await new UnixHttp(socketPath).get('/'), { status: 200, body: 'late' });
+  assert.ok(ticks > 0);
+});
+
+test('a server that drips is not waited for longer than one that is silent', async (t) => {
+  const socketPath = await serveScript(t, {
+    pieces: ['HTTP/1.1 200 OK\r\n\r\n', ...'x'.repeat(5000)],
+    hold: true,
+  });
+  const start = Date.now();
+  await assert.rejects(new UnixHttp(socketPath, { timeoutMs: 200 }).get('/'), { code: 'ETIMEDOUT' });
+  assert.ok(Date.now() - start < 1000);
 });
 
 const ok = (text: string) => `HTTP/1.1 200 OK\r\nContent-Length: ${text.length}\r\n\r\n${text}`;
@@ -115,16 +171,16 @@ test('keep-alive: one connection for many requests, another when the server clos
 test('keep-alive: requests at the same time each get their own answer', async (t) => {
   const socketPath = await serveUnix(t, (socket) => {
     socket.on('data', (data) => {
-      const path = /GET (\S+)/.exec(data.toString())?.[1] ?? '';
-      setTimeout(() => socket.write(ok(path)), Number(path.slice(1)) % 7);
+      const target = /GET (\S+)/.exec(data.toString())?.[1] ?? '';
+      setTimeout(() => socket.write(ok(target)), Number(target.slice(1)) % 7);
     });
   });
   const http = new UnixHttp(socketPath, { keepAlive: true });
   t.after(() => http.close());
   for (const round of [0, 100]) {
-    const paths = Array.from({ length: 20 }, (_, nr) => `/${round + nr}`);
-    const bodies = await Promise.all(paths.map(async (path) => (await http.get(path)).body));
-    assert.deepEqual(bodies, paths);
+    const targets = Array.from({ length: 20 }, (_, nr) => `/${round + nr}`);
+    const bodies = await Promise.all(targets.map(async (target) => (await http.get(target)).body));
+    assert.deepEqual(bodies, targets);
   }
 });
 

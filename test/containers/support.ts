@@ -6,6 +6,7 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
+import { Worker } from 'node:worker_threads';
 import { type ErrorCode, PipewrightError } from '../../src/errors.ts';
 import { image } from './image.ts';
 
@@ -55,6 +56,34 @@ export async function serveUnix(
     for (const socket of open) socket.destroy();
     server.close();
   });
+  return socketPath;
+}
+
+/** What a server does on each connection: sends these pieces one by one, then hangs up or (`hold`) does not. */
+export interface Script {
+  readonly pieces: readonly string[];
+  readonly hold?: boolean;
+}
+
+/** A server in a thread of its own, which answers also while this thread stands still. */
+export async function serveScript(t: TestContext, script: Script): Promise<string> {
+  const socketPath = path.join(temporaryFolder(t), 'socket');
+  const code = `
+    const { workerData: { socketPath, pieces, hold }, parentPort } = require('node:worker_threads');
+    const server = require('node:net').createServer((socket) => {
+      socket.on('error', () => {});
+      socket.once('data', async () => {
+        for (const piece of pieces) {
+          socket.write(piece);
+          await new Promise((done) => setTimeout(done, 2));
+        }
+        if (!hold) socket.end();
+      });
+    });
+    server.listen(socketPath, () => parentPort.postMessage('ready'));`;
+  const worker = new Worker(code, { eval: true, workerData: { socketPath, ...script } });
+  t.after(() => worker.terminate());
+  await new Promise((done) => worker.once('message', done));
   return socketPath;
 }
 

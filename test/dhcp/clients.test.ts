@@ -175,6 +175,7 @@ test('udhcpc-f renews its lease, and ends when the container has', async (t) => 
   assert.ok(client);
   const before = Number(lab.leases()[0]?.[0]);
   await new Promise((resolve) => setTimeout(resolve, 1100));
+  // It renews at half of the lease, which is a minute for it at the least; the signal makes it now.
   process.kill(client.pid, 'SIGUSR1');
   await until('the lease is renewed', () => Number(lab.leases()[0]?.[0]) > before);
   assert.match(cidrs(lab.client, 'eth1').join(), address);

@@ -25,10 +25,14 @@ test('inNetns comes back when the body throws, and from within another', (t) => 
   };
   assert.throws(() => inNetns(one.netns, fails), RangeError);
   assert.equal(here(), home);
-  assert.equal(
-    inNetns(one.netns, () => inNetns(two.netns, here)),
-    `net:[${two.netns.inode}]`,
-  );
+  const way = inNetns(one.netns, () => [
+    inNetns(two.netns, here),
+    here(),
+    inNetns(hostNetns(), here),
+    inNetns(one.netns, here),
+  ]);
+  const inOne = `net:[${one.netns.inode}]`;
+  assert.deepEqual(way, [`net:[${two.netns.inode}]`, inOne, home, inOne]);
   assert.equal(here(), home);
 });
 

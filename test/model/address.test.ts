@@ -31,7 +31,17 @@ for (const [text, want] of [
   test(`parseCidr ${text} -> ${want}`, () => assert.equal(formatCidr(cidr(text)), want));
 }
 
-for (const text of ['10.0.0.2', '10.0.0.2/33', '10.1/16', '010.0.0.1/8', 'fd00::/129', 'fe80::1%eth0/64', '10.0.0.2/24 ', '/24', '']) {
+for (const text of [
+  '10.0.0.2',
+  '10.0.0.2/33',
+  '10.1/16',
+  '010.0.0.1/8',
+  'fd00::/129',
+  'fe80::1%eth0/64',
+  '10.0.0.2/24 ',
+  '/24',
+  '',
+]) {
   test(`parseCidr refuses ${JSON.stringify(text)}`, () => assert.equal(parseCidr(text), undefined));
 }
 
@@ -47,7 +57,8 @@ test('subnet arithmetic', () => {
 
 test('MAC addresses', () => {
   assert.equal(parseMac('02:AA:bb:cc:dd:0F'), '02:aa:bb:cc:dd:0f');
-  for (const bad of ['zz', '02:aa:bb:cc:dd', '02-aa-bb-cc-dd-ee', '02:aa:bb:cc:dd:ee:ff']) assert.equal(parseMac(bad), undefined);
+  for (const bad of ['zz', '02:aa:bb:cc:dd', '02-aa-bb-cc-dd-ee', '02:aa:bb:cc:dd:ee:ff'])
+    assert.equal(parseMac(bad), undefined);
   assert.ok(isUnicastMac('02:00:00:00:00:01'));
   assert.ok(!isUnicastMac('01:00:5e:00:00:01'));
   assert.ok(!isUnicastMac('00:00:00:00:00:00'));
@@ -61,10 +72,16 @@ test('U: addresses are those the original makes', () => {
 
 test('every address survives text and back', () => {
   fc.assert(
-    fc.property(fc.oneof(fc.uint8Array({ minLength: 4, maxLength: 4 }), fc.uint8Array({ minLength: 16, maxLength: 16 })), (bytes) => {
-      const text = bytesToIp(bytes);
-      assert.deepEqual(ipToBytes(text), Uint8Array.from(bytes));
-      assert.equal(parseIp(text)?.ip, text);
-    }),
+    fc.property(
+      fc.oneof(
+        fc.uint8Array({ minLength: 4, maxLength: 4 }),
+        fc.uint8Array({ minLength: 16, maxLength: 16 }),
+      ),
+      (bytes) => {
+        const text = bytesToIp(bytes);
+        assert.deepEqual(ipToBytes(text), Uint8Array.from(bytes));
+        assert.equal(parseIp(text)?.ip, text);
+      },
+    ),
   );
 });

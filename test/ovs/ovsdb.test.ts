@@ -180,8 +180,8 @@ test('answers that no server should give', async (t) => {
     socket.write('{"id":1,"result":null,"error":{"error":"unknown database"}}'),
   );
   const db = await Ovsdb.connect(refusing);
+  t.after(() => db.close());
   await assert.rejects(db.echo(), { code: 'OVS_REFUSED', message: /unknown database/ });
-  db.close();
 });
 
 test('news of ovs-vswitchd that comes in one piece with the answers is not lost', async (t) => {
@@ -199,8 +199,8 @@ test('news of ovs-vswitchd that comes in one piece with the answers is not lost'
     peer.write(messages.map((message) => JSON.stringify(message)).join(''));
   });
   const db = await Ovsdb.connect(socket);
+  t.after(() => db.close());
   await setPortTag(db, 'x', 1, { waitMs: 500 });
-  db.close();
 });
 
 test('the echo of the server is answered', async (t) => {
@@ -211,9 +211,9 @@ test('the echo of the server is answered', async (t) => {
       peer.write('{"id":"echo","method":"echo","params":["ü"]}{"id":1,"result":[],"error":null}');
   });
   const db = await Ovsdb.connect(socket);
+  t.after(() => db.close());
   await db.echo();
   await until(() => heard.length > 1);
-  db.close();
   assert.deepEqual(JSON.parse(heard[1] ?? ''), { id: 'echo', result: ['ü'], error: null });
 });
 

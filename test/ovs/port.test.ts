@@ -88,8 +88,8 @@ test('tag, list by owner, delete by owner', { skip }, async (t) => {
   ownVeths(t, 'pwtova', 'pwtovb');
   const db = await connected(t);
   const bridge = { name: 'pwtov1' };
-  await addPort(db, { bridge, port: 'pwtova', tag: 10, externalIds: { 'pwt.owner': 'a' } });
-  await addPort(db, { bridge, port: 'pwtovb', externalIds: { 'pwt.owner': 'b' } });
+  await addPort(db, { bridge, port: 'pwtova', tag: 10, portExternalIds: { 'pwt.owner': 'a' } });
+  await addPort(db, { bridge, port: 'pwtovb', portExternalIds: { 'pwt.owner': 'b' } });
   await setPortTag(db, 'pwtova', 20);
   assert.equal(run('ovs-vsctl', 'get', 'port', 'pwtova', 'tag').trim(), '20');
   await setPortTag(db, 'pwtova', undefined);
@@ -113,7 +113,7 @@ test('a port whose link is gone is recognised, and forwards again after del and 
   ownBridges(t, 'pwtov1');
   ownVeths(t, 'pwtova');
   const db = await connected(t);
-  const port = { bridge: { name: 'pwtov1' }, port: 'pwtova', externalIds: { 'pwt.owner': 'a' } };
+  const port = { bridge: { name: 'pwtov1' }, port: 'pwtova', portExternalIds: { 'pwt.owner': 'a' } };
   await addPort(db, port);
   assert.equal((await getPort(db, 'pwtova'))?.interface.ifindex, linkOf('pwtova'));
   run('ip', 'link', 'del', 'pwtova');

@@ -1,6 +1,7 @@
 // What the tests of this folder share: the real Open vSwitch as the judge, and an ovsdb-server of their own.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
@@ -96,14 +97,10 @@ export class OwnServer {
 
   async start(): Promise<void> {
     rmSync(this.socket, { force: true });
-    const args = ['--remote=punix:db.sock', '--unixctl=own.ctl', '--log-file=/dev/null', 'conf.db'];
+    const args = [`--remote=punix:${this.socket}`, '--unixctl=own.ctl', '--log-file=/dev/null', 'conf.db'];
     const env = { ...process.env, OVS_RUNDIR: this.dir };
-    this.child = spawn('ovsdb-server', [`--remote=punix:${this.socket}`, ...args.slice(1)], {
-      cwd: this.dir,
-      stdio: 'ignore',
-      env,
-    });
-    while (!existsSync(this.socket)) await new Promise((resolve) => setTimeout(resolve, 5));
+    this.child = spawn('ovsdb-server', args, { cwd: this.dir, stdio: 'ignore', env });
+    while (!(await listens(this.socket))) await new Promise((resolve) => setTimeout(resolve, 5));
   }
 
   async kill(): Promise<void> {
@@ -122,6 +119,18 @@ export class OwnServer {
     await this.kill();
     rmSync(this.dir, { recursive: true, force: true });
   }
+}
+
+/** Whether somebody accepts connections: the file appears a moment before that. */
+function listens(socket: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const client = connect({ path: socket });
+    client.once('error', () => resolve(false));
+    client.once('connect', () => {
+      client.destroy();
+      resolve(true);
+    });
+  });
 }
 
 const schema = '/usr/share/openvswitch/vswitch.ovsschema';

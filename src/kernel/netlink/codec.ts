@@ -57,11 +57,6 @@ export const s32 = fixed<number>(
   (b) => b.readInt32LE(),
   (b, v) => void b.writeInt32LE(v),
 );
-export const u64 = fixed<bigint>(
-  8,
-  (b) => b.readBigUInt64LE(),
-  (b, v) => void b.writeBigUInt64LE(v),
-);
 // In the byte order of the network.
 export const be16 = fixed<number>(
   2,

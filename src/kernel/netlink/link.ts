@@ -58,8 +58,9 @@ export function addLink(spec: NewLink): Request {
 
 /**
  * `ip link set`: name, MAC, MTU, master, group, up or down, another namespace, in one message.
- * The kernel does them in this order: namespace (with the new name), MAC, MTU, group, name, up, master; it does not
- * take back the first when it refuses a later one. A link that moves loses its addresses and is set down.
+ * The kernel moves it first and changes the rest one after the other; when it refuses one it does not take back those
+ * before. So a link that is to move under a name that is taken there (EEXIST) has moved, under its old name.
+ * A link that moves loses its addresses and is set down.
  */
 export function setLink(ref: { readonly ifindex: number }, changes: LinkChanges): Request;
 export function setLink(ref: LinkRef, changes: LinkChanges & { readonly name?: never }): Request;

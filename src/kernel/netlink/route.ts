@@ -261,7 +261,9 @@ export function listRoutes(
 export function getRoute(rtnl: NetlinkSocket, to: string): Route | undefined {
   const family = familyOf(to);
   if (family === undefined) throw new Error(`not an IP address: ${to}`);
-  const header = rtmsg({ family, prefixLen: addressBits[family], flags: RTM_F_LOOKUP_TABLE });
+  // IPv6 tells the table unasked, and refuses the flag.
+  const flags = family === 4 ? RTM_F_LOOKUP_TABLE : 0;
+  const header = rtmsg({ family, prefixLen: addressBits[family], flags });
   const body = message(header, encodeAttrs(routeAttrs, { dst: to }));
   try {
     const answer = rtnl.get({ op: 'route.get', subject: to, type: RTM_GETROUTE, flags: 0, body });

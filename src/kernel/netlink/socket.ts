@@ -34,7 +34,6 @@ export interface Request {
 export const NLM_F_REPLACE = 0x100;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
-export const NLM_F_APPEND = 0x800;
 
 const NLM_F_REQUEST = 0x01;
 const NLM_F_ACK = 0x04;
@@ -144,6 +143,11 @@ function* messagesIn(datagram: Buffer): Generator<Answer> {
   }
 }
 
+/** Whether the kernel says that what is asked about does not exist: no link, no table, no entry. */
+function isAbsence(refusal: PipewrightError): boolean {
+  return hasErrno(refusal, 'ENODEV', 'ENOENT', 'ESRCH');
+}
+
 /** Sends requests to the kernel's rtnetlink of one namespace, for as long as it is open, from wherever it is used. */
 export class NetlinkSocket implements Disposable {
   readonly netns: Netns;
@@ -203,12 +207,15 @@ export class NetlinkSocket implements Disposable {
       if (answer === undefined) continue;
       if (answer.type !== NLMSG_ERROR) return answer.body;
       const refusal = this.#refusal(request, answer);
-      if (refusal === undefined || hasErrno(refusal, 'ENODEV', 'ENOENT', 'ESRCH')) return undefined;
+      if (refusal === undefined || isAbsence(refusal)) return undefined;
       throw refusal;
     }
   }
 
-  /** All of a kind (RTM_GETLINK, ...), as one consistent picture: made again while the kernel says that it changed. */
+  /**
+   * All of a kind (RTM_GETLINK, ...), as one consistent picture: made again while the kernel says that it changed.
+   * Nothing, when the link or table that it is limited to does not exist.
+   */
   dump(request: Request): Buffer[] {
     for (let attempt = 1; attempt <= dumpAttempts; attempt++) {
       const found = this.#dumpOnce(request);
@@ -301,7 +308,7 @@ export class NetlinkSocket implements Disposable {
         }
         // Either can carry an error number: NLMSG_DONE when the dump failed after its first part.
         const refusal = this.#refusal(request, answer);
-        if (refusal) throw refusal;
+        if (refusal && !isAbsence(refusal)) throw refusal;
         return interrupted ? undefined : found;
       }
     }

@@ -24,6 +24,13 @@ test('run gives code and output, and throws on a code that was not expected', as
   await assert.rejects(lab.runAsync('false', []), /exit 1 instead of 0/);
 });
 
+test('the built programs run with the Node that runs the tests', async () => {
+  const { stdout } = lab.pipewright(['--version']);
+  assert.match(stdout, /\d+\.\d+\.\d+/);
+  const several = await Promise.all([1, 2].map(() => lab.pipeworkAsync([], { expect: 1 })));
+  for (const ran of several) assert.equal(ran.stdout, lab.pipework([], { expect: 1 }).stdout);
+});
+
 test('capability probes once and says what is missing', (t) => {
   assert.equal(lab.capability('program:sh'), true);
   assert.equal(lab.lacks('program:no-such-program'), 'no-such-program is not installed');

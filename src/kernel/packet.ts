@@ -2,7 +2,7 @@
  * Gratuitous announcements: tells the neighbours at once which MAC address has an IP address, where they would keep a
  * stale entry for minutes. From <linux/if_packet.h> and <linux/if_ether.h>.
  */
-import { closeSync, writeSync } from 'node:fs';
+import { close, writeSync } from 'node:fs';
 import { type Cidr, ipToBytes } from '../model/address.ts';
 import { refusedByFs } from './errno.ts';
 import { inNetns, type Netns } from './netns.ts';
@@ -87,7 +87,7 @@ function sockaddrLl(ifindex: number): Uint8Array {
 
 /**
  * `arping -c 1 -A -I LINK IP` for each IPv4 address, and its IPv6 counterpart; without waiting for anything.
- * The link has to be Ethernet, with this MAC address, and up (else ENETDOWN).
+ * The link has to be Ethernet, with this MAC address, and up (else ENETDOWN). Not for the inside of inNetns().
  */
 export function announce(netns: Netns, ifindex: number, mac: string, cidrs: readonly Cidr[]): void {
   if (cidrs.length === 0) return;
@@ -102,6 +102,7 @@ export function announce(netns: Netns, ifindex: number, mac: string, cidrs: read
   } catch (error) {
     throw refusedByFs(error, { op: 'announce', subject });
   } finally {
-    closeSync(fd);
+    // Closing a packet socket waits for all CPUs, 10 ms and more: in a thread of the pool, while the program goes on.
+    close(fd);
   }
 }

@@ -11,6 +11,8 @@ export interface LinkWithAddrs {
   readonly link: Link;
   readonly addrs: readonly Addr[];
   readonly routes: readonly Route[];
+  /** Of a Wi-Fi interface. */
+  readonly phy?: string;
 }
 
 /** The host's side. */
@@ -37,6 +39,8 @@ export interface ObservedHost {
 
 /** The container's side. */
 export interface ObservedGuest {
+  /** A process of the container, where one is known. */
+  readonly pid: number | undefined;
   /** The link that has the wanted name already, with the routes that leave by it. */
   readonly link: LinkWithAddrs | undefined;
   /** IPv6 is switched off on the link, or where there is none yet, on new ones. */

@@ -49,6 +49,8 @@ export interface SavedLink {
   readonly group: number;
   readonly addrs: readonly Addr[];
   readonly routes: readonly Route[];
+  /** Of a Wi-Fi interface: the phy that moves with it. */
+  readonly phy?: string;
 }
 
 /** A route whose outgoing link is named, since it may not exist yet when the plan is made. */
@@ -75,8 +77,17 @@ export type Operation =
   | { readonly do: 'link.set'; readonly side: Side; readonly name: string; readonly set: LinkChange }
   /** Only a link of this group is deleted, when one is given: what somebody else made meanwhile stays. */
   | { readonly do: 'link.del'; readonly side: Side; readonly name: string; readonly onlyGroup?: number }
-  /** A host NIC goes to the container under a new name, carrying the group as its mark. */
-  | { readonly do: 'link.give'; readonly name: string; readonly ifname: string; readonly group: number }
+  /**
+   * A host NIC goes to the container under a new name, carrying the group as its mark. A Wi-Fi interface goes with its
+   * phy, to the namespace of the process `pid`.
+   */
+  | {
+      readonly do: 'link.give';
+      readonly name: string;
+      readonly ifname: string;
+      readonly group: number;
+      readonly wireless?: { readonly phy: string; readonly pid: number };
+    }
   /** And comes home as it was. */
   | { readonly do: 'link.take'; readonly ifname: string; readonly group: number; readonly saved: SavedLink }
   /** A link of the container makes room: set down and renamed, so that its successor can have its name. */
@@ -168,7 +179,9 @@ export function describe(op: Operation): string {
     case 'link.del':
       return `${ip} link del ${op.name}`;
     case 'link.give':
-      return `ip link set ${op.name} netns GUEST name ${op.ifname}`;
+      return op.wireless
+        ? `iw phy ${op.wireless.phy} set netns ${op.wireless.pid}`
+        : `ip link set ${op.name} netns GUEST name ${op.ifname}`;
     case 'link.take':
       return `ip -n GUEST link set ${op.ifname} netns HOST name ${op.saved.name}`;
     case 'link.stash':

@@ -11,6 +11,7 @@ import { getLink } from '../kernel/netlink/link.ts';
 import { listRoutes } from '../kernel/netlink/route.ts';
 import type { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { readSysctl } from '../kernel/sysctl.ts';
+import { phyOf } from '../kernel/wireless.ts';
 import type { Attachment } from '../model/attachment.ts';
 import type { Link, Route } from '../model/link.ts';
 import { groupOf, hostIfnameFor, isOurGroup, vlanIfnameFor } from '../model/naming.ts';
@@ -38,7 +39,7 @@ export async function observeAttachment(
   const record = recordOf(host, container, guest, want.ifname);
   return {
     host: await observeHost(host, container, guest, want, record, options.firewall),
-    guest: observeGuest(guest, want),
+    guest: observeGuest(guest, want, container.pid),
     group: groupOf(randomBytes(4).readUInt32LE()),
     externalIds: externalIdsOf(container),
     record,
@@ -68,16 +69,26 @@ function externalIdsOf({ runtime, id, name, pid }: Container): Record<string, st
 }
 
 /** The container's interface of this name and its default routes. */
-function observeGuest(guest: NetlinkSocket, { ifname, addrs }: Attachment): ObservedGuest {
+function observeGuest(
+  guest: NetlinkSocket,
+  { ifname, addrs }: Attachment,
+  pid: number | undefined,
+): ObservedGuest {
   const link = getLink(guest, ifname);
   const routes = listRoutes(guest, { table: mainTable });
   const wantsIpv6 = addrs.some(({ cidr, gateway }) => cidr?.family === 6 || gateway?.family === 6);
   return {
+    pid,
     ipv6Disabled:
       wantsIpv6 && readSysctl(guest.netns, `net/ipv6/conf/${link ? ifname : 'default'}/disable_ipv6`) === '1',
     link: link?.name === ifname ? withAddrs(guest, link, routes) : undefined,
     defaults: routes.filter(({ dst, type }) => dst === undefined && type === unicast),
   };
+}
+
+function wirelessOf(name: string): { phy?: string } {
+  const phy = phyOf(name);
+  return phy === undefined ? {} : { phy };
 }
 
 /** A link with its addresses and the routes that leave by it. */
@@ -123,7 +134,7 @@ async function observeHost(
     hostIfname: end?.hostIfname ?? '',
     hostEnd: end?.hostEnd,
     hostEndMaster: master?.name,
-    moving: moving && withAddrs(host.rtnl, moving),
+    moving: moving && { ...withAddrs(host.rtnl, moving), ...wirelessOf(moving.name) },
     ...(await observePorts(host, network.kind === 'ovs', end?.hostEnd, master)),
     firewallMissing: firewall && network.kind === 'bridge' && !(await isAllowed(host.netns, network.name)),
   };

@@ -191,9 +191,9 @@ function plannedLink(want: Attachment, seen: Observed): PlannedLink {
 }
 
 /** What a NIC is to be given back with. */
-export function saved({ link, addrs, routes }: LinkWithAddrs): SavedLink {
+export function saved({ link, addrs, routes, phy }: LinkWithAddrs): SavedLink {
   const { name, up, mac, mtu, group } = link;
-  return { name, up, mac, mtu, group, addrs, routes };
+  return { name, up, mac, mtu, group, addrs, routes, ...(phy === undefined ? {} : { phy }) };
 }
 
 function planGive(want: Attachment, seen: Observed, because: string): Step {
@@ -207,7 +207,22 @@ function planGive(want: Attachment, seen: Observed, because: string): Step {
     ? [{ do: 'link.take', ifname: want.ifname, group, saved: saved(moving) }]
     : [];
   if (!moving) back.push({ do: 'link.del', side: 'guest', name: want.ifname, onlyGroup: group });
-  return { op: { do: 'link.give', name, ifname: want.ifname, group }, because, undo: back };
+  const give = { do: 'link.give', name, ifname: want.ifname, group } as const;
+  return {
+    op: moving?.phy === undefined ? give : { ...give, wireless: wirelessMove(moving.phy, want, seen) },
+    because,
+    undo: back,
+  };
+}
+
+function wirelessMove(phy: string, want: Attachment, seen: Observed): { phy: string; pid: number } {
+  const { pid } = seen.guest;
+  if (pid !== undefined) return { phy, pid };
+  throw new PipewrightError('BAD_ARGUMENT', {
+    op: 'attach',
+    subject: formatContainer(want.container),
+    detail: 'a Wi-Fi interface can only move to the namespace of a process: name the container, or pid:N',
+  });
 }
 
 function planPort(want: Attachment, seen: Observed): Step[] {

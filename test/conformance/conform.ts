@@ -68,13 +68,32 @@ export function loadCases(): Case[] {
   return files('cases').flatMap((file) => load(file) as Case[]);
 }
 
-/** What the original left on the kernel that is most like this one, by the case's name. */
+/**
+ * What was seen with Open vSwitch's userspace datapath, as it is with the kernel's: other kinds of link, and the
+ * ports have a master. The rest is the same; conformance.test.ts checks that on what was recorded with both.
+ */
+export function withKernelDatapath(seen: Seen): Seen {
+  const bridges = seen.state.ovs as Readonly<Record<string, Json>>;
+  const ports = Object.values(bridges).flatMap((bridge) => Object.keys(bridge));
+  const links = (seen.state.host as { links: readonly Json[] }).links.map((link) => {
+    if (String(link.ifname) in bridges) return { ...link, kind: 'openvswitch' };
+    const enslaved = { master: 'ovs-system', slave_kind: 'openvswitch' };
+    return ports.includes(String(link.ifname)) ? { ...link, ...enslaved } : link;
+  });
+  return { ...seen, state: { ...seen.state, host: { links } } };
+}
+
+/** What the original left behind, by the case's name: seen on this kind of kernel, or as it would be there. */
 export function loadObserved(hasOvsModule: boolean): Map<string, Seen> {
-  const like = hasOvsModule ? 'full' : 'small';
-  // Later entries win: what was seen on the other kind of kernel only, counts too.
-  const order = files('observed').sort((a, b) => Number(a.includes(like)) - Number(b.includes(like)));
-  const all = order.flatMap((file) => load(file) as (Seen & { name: string })[]);
-  return new Map(all.map((seen) => [seen.name, seen]));
+  const read = (kind: string): (Seen & { name: string })[] =>
+    files('observed')
+      .filter((file) => file.endsWith(`${kind}-kernel.json`))
+      .flatMap((file) => load(file) as (Seen & { name: string })[]);
+  const [small, full] = [read('small'), read('full')];
+  const here = hasOvsModule
+    ? [...small.map((seen) => ({ ...withKernelDatapath(seen), name: seen.name })), ...full]
+    : [...full, ...small];
+  return new Map(here.map((seen) => [seen.name, seen]));
 }
 
 /** Where the original is wrong: why, and what is right instead, as a patch to what was observed. */

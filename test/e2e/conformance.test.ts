@@ -11,6 +11,7 @@ import {
   patched,
   type Seen,
   unmet,
+  withKernelDatapath,
 } from '../conformance/conform.ts';
 import { pipework, skipUnless } from '../lab.ts';
 
@@ -33,6 +34,15 @@ for (const item of loadCases()) {
 test('every case in which the original is wrong says what is right instead', () => {
   const wrong = loadCases().filter((item) => item.original_is_wrong !== undefined);
   assert.deepEqual(wrong.map(({ name }) => name).sort(), [...accepted.keys()].sort());
+});
+
+test('what was seen with one datapath of Open vSwitch tells what is seen with the other', () => {
+  const [small, full] = [loadObserved(false), loadObserved(true)];
+  for (const name of ['ovs-static', 'ovs-vlan', 'ovs-seed-isolation', 'bridge-static']) {
+    const [one, other] = [small.get(name), full.get(name)];
+    assert.ok(one && other);
+    assert.deepEqual(differences(withKernelDatapath(one), other), []);
+  }
 });
 
 test('a difference is found wherever it is', () => {

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
+import { inNetns } from '../../src/kernel/netns.ts';
 import { announce, gratuitousArp, unsolicitedAdvertisement } from '../../src/kernel/packet.ts';
 import { parseCidr } from '../../src/model/address.ts';
 import { createLab, ifindexOf, type Lab, run, until } from './lab.ts';
@@ -105,10 +107,16 @@ test('a neighbour with a stale entry believes both', async (t) => {
   await until(() => known().every((lladdr) => lladdr === mac), `neighbours ${known()}`);
 });
 
-test('a link that is down refuses', (t) => {
+test('a link that is down refuses; the socket is closed in either case', async (t) => {
   const { lab, ifindex } = pair(t);
   lab.ip('link set va down');
   const cidr = parseCidr('10.0.0.2/24')!;
   assert.throws(() => announce(lab.netns, ifindex, mac, [cidr]), { op: 'announce', errno: 'ENETDOWN' });
   assert.throws(() => announce(lab.netns, 9999, mac, [cidr]), { op: 'bind', errno: 'ENODEV' });
+  lab.ip('link set va up');
+  announce(lab.netns, ifindex, mac, [cidr]);
+  announce(lab.netns, ifindex, mac, []);
+  const sockets = (): boolean =>
+    readFileSync('/proc/thread-self/net/packet', 'utf8').trim().split('\n').length > 1;
+  await until(() => !inNetns(lab.netns, sockets), 'no packet socket');
 });

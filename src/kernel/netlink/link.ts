@@ -14,7 +14,7 @@ const RTM_GETNSID = 90;
 const RTM_NEWLINKPROP = 108;
 const RTM_DELLINKPROP = 109;
 
-/** RTEXT_FILTER_SKIP_STATS: half of each message, which nobody here reads. */
+/** RTEXT_FILTER_SKIP_STATS: without the counters of IPv6 and of virtual functions, much of a message. */
 const skipStats = 8;
 /** IFNAMSIZ - 1. */
 const longestIfname = 15;

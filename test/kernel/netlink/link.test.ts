@@ -17,13 +17,13 @@ import type { Link, NewLink } from '../../../src/model/link.ts';
 import { createLab, ifindexOf, type Json, type Lab } from '../lab.ts';
 
 /** Makes the link; false, and the test is skipped, when this kernel lacks its kind (or a feature of it). */
-function made(t: TestContext, lab: Lab, spec: NewLink): boolean {
+function made(t: TestContext, lab: Lab, spec: NewLink, what: string = spec.kind): boolean {
   try {
     lab.rtnl.request(addLink(spec));
     return true;
   } catch (error) {
     if (!hasErrno(error, 'EOPNOTSUPP')) throw error;
-    t.skip(`kernel lacks ${spec.kind}`);
+    t.skip(`kernel lacks ${what}`);
     return false;
   }
 }
@@ -118,7 +118,7 @@ test('bridge: up, with STP off, and VLAN filtering where the kernel has it', (t)
 
 test('bridge: VLAN filtering', (t) => {
   const lab = createLab(t);
-  if (!made(t, lab, { kind: 'bridge', name: 'br1', vlanFiltering: true })) return;
+  if (!made(t, lab, { kind: 'bridge', name: 'br1', vlanFiltering: true }, 'bridge vlan_filtering')) return;
   const { link, theirs } = sameAsIp(lab, 'br1');
   assert.equal(theirs.linkinfo.info_data.vlan_filtering, 1);
   assert.deepEqual(link.data, { vlanFiltering: true });

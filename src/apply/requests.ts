@@ -1,0 +1,256 @@
+/** Turns operations on the kernel into requests of rtnetlink, and names into ifindexes on the way. */
+import { randomBytes } from 'node:crypto';
+import { PipewrightError } from '../errors.ts';
+import { addAddr, delAddr, replaceAddr } from '../kernel/netlink/addr.ts';
+import { addLink, getLink, setLink } from '../kernel/netlink/link.ts';
+import { delRoute, replaceRoute } from '../kernel/netlink/route.ts';
+import type { NetlinkSocket, Request } from '../kernel/netlink/socket.ts';
+import type { Link, NewLink } from '../model/link.ts';
+import { routeProtocol } from '../model/naming.ts';
+import type {
+  LinkChange,
+  Operation,
+  PlannedLink,
+  PlannedRoute,
+  SavedLink,
+  Side,
+} from '../model/operation.ts';
+
+/** The two namespaces that a transaction works in. */
+export interface Sides {
+  readonly host: NetlinkSocket;
+  /** Absent: the container is gone, and what was in it with it. */
+  readonly guest: NetlinkSocket | undefined;
+}
+
+/** Operations that are requests and nothing else, so that several can leave together. */
+export type RequestOperation = Exclude<
+  Operation,
+  { do: `ovs.${string}` } | { do: `firewall.${string}` } | { do: 'link.del' | 'ipv6.enable' }
+>;
+
+/** Builds the requests of operations, in both namespaces. */
+export class Requests {
+  readonly #sides: Sides;
+  readonly #ifindexes = new Map<string, number>();
+
+  constructor(sides: Sides) {
+    this.#sides = sides;
+  }
+
+  /** @throws PipewrightError CONTAINER_GONE */
+  side(side: Side): NetlinkSocket {
+    const socket = this.#sides[side];
+    if (socket) return socket;
+    throw new PipewrightError('CONTAINER_GONE', { op: 'netlink', subject: 'the container', errno: 'ENODEV' });
+  }
+
+  /** Whether all links that it names were looked up already. */
+  knows(op: RequestOperation): boolean {
+    return linksOf(op).every(([side, name]) => this.#ifindexes.has(`${side} ${name}`));
+  }
+
+  /** `ip link show NAME`. @throws PipewrightError KERNEL_REFUSED with ENODEV */
+  link(side: Side, name: string): Link {
+    const link = getLink(this.side(side), name);
+    if (link) {
+      this.#ifindexes.set(`${side} ${name}`, link.ifindex);
+      return link;
+    }
+    throw new PipewrightError('KERNEL_REFUSED', {
+      op: 'link.get',
+      subject: name,
+      errno: 'ENODEV',
+      detail: `there is no link of this name ${side === 'guest' ? 'in the container' : 'on the host'}`,
+    });
+  }
+
+  /** The ifindex of a link, looked up once. */
+  ifindex(side: Side, name: string): number {
+    return this.#ifindexes.get(`${side} ${name}`) ?? this.link(side, name).ifindex;
+  }
+
+  /** The name means another link from now on, or none. */
+  forget(side: Side, name: string): void {
+    this.#ifindexes.delete(`${side} ${name}`);
+  }
+
+  /** What the kernel is asked for; links that do not exist yet cannot be named. */
+  of(op: RequestOperation): Request[] {
+    switch (op.do) {
+      case 'link.add':
+        return [addLink(this.#newLink(op.name, op.link, op.group))];
+      case 'link.set':
+        return [setLink({ ifindex: this.ifindex(op.side, op.name) }, this.#change(op.set))];
+      case 'link.give':
+        return this.#give(op.name, op.ifname, op.group);
+      case 'link.take':
+        return this.take(op.ifname, op.group, op.saved);
+      case 'link.stash': {
+        const ifindex = this.ifindex('guest', op.name);
+        this.forget('guest', op.name);
+        return [setLink({ ifindex }, { up: false }), setLink({ ifindex }, { name: op.as })];
+      }
+      case 'link.unstash':
+        return this.#restore('guest', op.as, op.saved);
+      case 'addr.add': {
+        const { cidr, broadcast } = op;
+        return [addAddr(this.ifindex(op.side, op.link), { cidr, ...(broadcast ? { broadcast } : {}) })];
+      }
+      case 'addr.del':
+        return [delAddr(this.ifindex(op.side, op.link), op.cidr)];
+      case 'route.replace':
+        return [replaceRoute(this.#route(op.side, op.route))];
+      case 'route.del':
+        return [delRoute(this.#route(op.side, op.route))];
+      case 'route.restore':
+        return [replaceRoute(op.route)];
+    }
+  }
+
+  #route(side: Side, { link, ...route }: PlannedRoute) {
+    const dev = this.ifindex(side, link);
+    return {
+      ...route,
+      dev,
+      protocol: routeProtocol,
+      ...(route.gateway ? {} : { scope: route.family === 4 ? 253 : 0 }),
+    };
+  }
+
+  #change({ master, ...set }: LinkChange) {
+    if (master === undefined) return set;
+    return { ...set, master: master === '' ? 0 : this.ifindex('host', master) };
+  }
+
+  #newLink(name: string, link: PlannedLink, group: number): NewLink {
+    const guestFd = (): number => this.side('guest').netns.fd;
+    const mac = 'mac' in link && link.mac !== undefined ? { mac: link.mac } : {};
+    const mtu = link.mtu === undefined ? {} : { mtu: link.mtu };
+    switch (link.kind) {
+      case 'bridge':
+        // A bridge takes the lowest MAC among its ports, so it would change as ports come and go while neighbours keep
+        // the old one. A MAC that was set stays.
+        return { name, group, up: true, ...mtu, kind: 'bridge', mac: randomMac() };
+      case 'vlan':
+        return {
+          name,
+          group,
+          ...mtu,
+          kind: 'vlan',
+          uplink: this.ifindex('host', link.uplink),
+          vid: link.vid,
+        };
+      case 'veth': {
+        const master = link.master === undefined ? {} : { master: this.ifindex('host', link.master) };
+        const peer = { name: link.peer, netnsFd: guestFd(), group, ...mtu, ...mac };
+        return { name, group, up: true, ...mtu, ...master, kind: 'veth', peer };
+      }
+      case 'macvlan': {
+        const uplink = this.ifindex('host', link.uplink);
+        return { name, group, netnsFd: guestFd(), ...mtu, ...mac, kind: 'macvlan', uplink, mode: link.mode };
+      }
+      case 'ipvlan': {
+        const uplink = this.ifindex('host', link.uplink);
+        return { name, group, netnsFd: guestFd(), ...mtu, kind: 'ipvlan', uplink, mode: link.mode };
+      }
+      case 'ipoib': {
+        const uplink = this.ifindex('host', link.uplink);
+        const pkey = link.pkey === undefined ? {} : { pkey: link.pkey };
+        return { name, group, netnsFd: guestFd(), ...mtu, kind: 'ipoib', uplink, ...pkey };
+      }
+      case 'dummy':
+        return { name, group, netnsFd: guestFd(), ...mtu, ...mac, kind: 'dummy' };
+    }
+  }
+
+  /** The mark first, so that a NIC in the container is known for ours from its first moment there. */
+  #give(name: string, ifname: string, group: number): Request[] {
+    const ifindex = this.ifindex('host', name);
+    this.forget('host', name);
+    return [
+      setLink({ ifindex }, { group }),
+      setLink({ ifindex }, { name: ifname, netnsFd: this.side('guest').netns.fd }),
+    ];
+  }
+
+  take(ifname: string, group: number, saved: SavedLink): Request[] {
+    const there = this.#sides.guest && getLink(this.#sides.guest, ifname);
+    if (this.#sides.guest && there?.group === group) {
+      const netnsFd = this.#sides.host.netns.fd;
+      this.#sides.guest.request(setLink({ ifindex: there.ifindex }, { up: false }));
+      this.#sides.guest.request(setLink({ ifindex: there.ifindex }, { name: saved.name, netnsFd }));
+      this.forget('guest', ifname);
+    }
+    // A NIC whose container ended came home by itself, under the name that it had there.
+    const home = getLink(this.#sides.host, saved.name)?.name === saved.name ? saved.name : ifname;
+    return this.#restore('host', home, saved);
+  }
+
+  /** Name, MAC, MTU, group, state, addresses and routes of a link as they were noted. */
+  #restore(side: Side, name: string, saved: SavedLink): Request[] {
+    const { ifindex } = this.link(side, name);
+    this.forget(side, name);
+    const { mac, mtu, group } = saved;
+    const rename = name === saved.name ? [] : [setLink({ ifindex }, { name: saved.name })];
+    return [
+      ...rename,
+      setLink({ ifindex }, { mac, mtu, group }),
+      ...(saved.up ? [setLink({ ifindex }, { up: true })] : []),
+      ...saved.addrs.map(({ ifindex: _, ...addr }) => replaceAddr(ifindex, addr)),
+      // The kernel makes its own routes from the addresses; those that were added by hand are put back.
+      ...saved.routes
+        .filter(({ protocol }) => protocol !== 2)
+        .map((route) => replaceRoute({ ...route, dev: ifindex })),
+    ];
+  }
+}
+
+function randomMac(): string {
+  const bytes = randomBytes(6);
+  bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(':');
+}
+
+/** The socket that an operation's requests go through. A link of the container is born by a request of the host. */
+export function sideOf(op: RequestOperation): Side {
+  switch (op.do) {
+    case 'link.add':
+    case 'link.give':
+    case 'link.take':
+      return 'host';
+    case 'link.stash':
+    case 'link.unstash':
+      return 'guest';
+    default:
+      return op.side;
+  }
+}
+
+/** The links whose ifindex an operation needs. */
+function linksOf(op: RequestOperation): [Side, string][] {
+  switch (op.do) {
+    case 'link.add': {
+      const { link } = op;
+      if ('uplink' in link) return [['host', link.uplink]];
+      return link.kind === 'veth' && link.master !== undefined ? [['host', link.master]] : [];
+    }
+    case 'link.set':
+      return [[op.side, op.name], ...(op.set.master ? [['host', op.set.master] as [Side, string]] : [])];
+    case 'addr.add':
+    case 'addr.del':
+      return [[op.side, op.link]];
+    case 'route.replace':
+    case 'route.del':
+      return [[op.side, op.route.link]];
+    case 'route.restore':
+      return [];
+    default:
+      return [['host', '']];
+  }
+}
+
+/** After these, names mean other links than before. */
+export function changesNames(op: RequestOperation): boolean {
+  return ['link.give', 'link.take', 'link.stash', 'link.unstash'].includes(op.do);
+}

@@ -1,0 +1,137 @@
+/** What the programs' own tests share: a host of their own, so that nothing else on the machine is in their way. */
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
+import path from 'node:path';
+import type { TestContext } from 'node:test';
+import {
+  diffSnapshots,
+  ipLinks,
+  ipRoutes,
+  nsenter,
+  plainNetns,
+  type Ran,
+  type RunOptions,
+  root,
+  run,
+  runAsync,
+  runIn,
+  type Snapshot,
+  snapshot,
+  type Where,
+} from '../lab.ts';
+
+/** The words that run `bin/PROGRAM` with the Node that runs the tests. */
+export function command(program: 'pipework' | 'pipewright', args: readonly string[]): string[] {
+  return [process.execPath, path.join(root, 'bin', program), ...args];
+}
+
+/** A network namespace that stands for a host: the programs run in it, and Docker's containers can be reached from it. */
+export interface OwnHost {
+  /** Below /run/netns. */
+  readonly name: string;
+  readonly pid: number;
+  /** Where the programs keep their notes of this host. */
+  readonly stateDir: string;
+  pipework(args: readonly string[], options?: RunOptions): Ran;
+  pipewright(args: readonly string[], options?: RunOptions): Ran;
+  pipeworkAsync(args: readonly string[], options?: RunOptions): Promise<Ran>;
+  /** `ip ARGS` there. */
+  ip(...args: readonly string[]): Ran;
+  /** The names of its links, sorted, without lo. */
+  links(): string[];
+}
+
+/** A host of its own, gone with the test, its notes too. */
+export async function ownHost(t: TestContext, name: string): Promise<OwnHost> {
+  const { name: full, pid } = await plainNetns(t, name);
+  const { ino } = statSync(`/proc/${pid}/ns/net`);
+  const stateDir = `/run/pipewright/net-${ino}`;
+  const forget = (): void => rmSync(stateDir, { recursive: true, force: true });
+  // The number of a namespace may have been another one's.
+  forget();
+  t.after(forget);
+  const enter = (program: 'pipework' | 'pipewright', args: readonly string[]): [string, string[]] => {
+    const [first = '', ...rest] = [...nsenter(full), ...command(program, args)];
+    return [first, rest];
+  };
+  return {
+    name: full,
+    pid,
+    stateDir,
+    pipework: (args, options) => run(...enter('pipework', args), options),
+    pipewright: (args, options) => run(...enter('pipewright', args), options),
+    pipeworkAsync: (args, options) => runAsync(...enter('pipework', args), options),
+    ip: (...args) => runIn(full, 'ip', args),
+    links: () => linkNames(full),
+  };
+}
+
+/** The names of a namespace's links, sorted, without lo. */
+export function linkNames(where: Where): string[] {
+  return ipLinks(where)
+    .map(({ ifname }) => ifname)
+    .filter((name) => name !== 'lo')
+    .sort();
+}
+
+/** A veth pair that stands for a NIC of that host and its wire, `NAMEp`, both up. */
+export function nicOn(host: OwnHost, name: string, ...attributes: readonly string[]): string {
+  const wire = `${name}p`;
+  host.ip('link', 'add', 'name', name, ...attributes, 'type', 'veth', 'peer', 'name', wire);
+  host.ip('link', 'set', name, 'up');
+  host.ip('link', 'set', wire, 'up');
+  return wire;
+}
+
+/** What a command that failed has changed in these namespaces, on that host, in its notes and in /run/netns: nothing. */
+export function changesBy(host: OwnHost, guests: readonly Where[], act: () => unknown): string[] {
+  const look = (): Snapshot => snapshot([host.name, ...guests]);
+  const places = [host.name, ...guests].map((where) => ` ${where} `);
+  const before = look();
+  act();
+  return diffSnapshots(before, look()).filter(
+    (line) =>
+      places.some((place) => line.slice(1).startsWith(place)) || line.includes(`file ${host.stateDir}/`),
+  );
+}
+
+/** Takes every link but lo and `keep` out of a container. */
+export function emptyGuest(pid: number, ...keep: readonly string[]): void {
+  for (const name of linkNames(pid).filter((link) => !keep.includes(link)))
+    runIn(pid, 'ip', ['link', 'del', name], { expect: 'any' });
+}
+
+/** The default routes of a family, as `via 10.0.0.1 dev eth1` and a metric where there is one. */
+export function defaults(where: Where, family: 4 | 6 = 4): string[] {
+  return ipRoutes(where, family)
+    .filter(({ dst }) => dst === 'default')
+    .map(({ gateway, dev, metric }) =>
+      [
+        ...(gateway ? [`via ${gateway}`] : []),
+        `dev ${dev}`,
+        ...(metric === undefined ? [] : [`metric ${metric}`]),
+      ].join(' '),
+    );
+}
+
+/** The routes of a family without default, link-local and multicast ones, as `10.0.0.0/24 dev eth1 scope link`. */
+export function connected(where: Where, family: 4 | 6 = 4): string[] {
+  return ipRoutes(where, family)
+    .filter(({ dst }) => dst !== 'default' && !/^(fe80|ff00)/.test(dst))
+    .map(({ dst, gateway, dev, scope }) =>
+      [dst, ...(gateway ? [`via ${gateway}`] : []), `dev ${dev}`, ...(scope ? [`scope ${scope}`] : [])].join(
+        ' ',
+      ),
+    )
+    .sort();
+}
+
+/** Names below /run/netns that are pids, as the original leaves them. */
+export function netnsLitter(): string[] {
+  if (!existsSync('/run/netns')) return [];
+  return readdirSync('/run/netns').filter((name) => /^\d+$/.test(name));
+}
+
+/** The one line that a failure is told in. */
+export function line({ stderr }: Ran): string {
+  return stderr.trimEnd();
+}

@@ -175,8 +175,11 @@ export class Requests {
   }
 
   take(ifname: string, group: number, saved: SavedLink): Request[] {
-    const there = this.#sides.guest && getLink(this.#sides.guest, ifname);
-    if (this.#sides.guest && there?.group === group) {
+    // Refused its new name there, a link has moved all the same, and kept the old one.
+    const there = [ifname, saved.name]
+      .map((name) => this.#sides.guest && getLink(this.#sides.guest, name))
+      .find((link) => link?.group === group);
+    if (this.#sides.guest && there) {
       const netnsFd = this.#sides.host.netns.fd;
       this.#sides.guest.request(setLink({ ifindex: there.ifindex }, { up: false }));
       this.#sides.guest.request(setLink({ ifindex: there.ifindex }, { name: saved.name, netnsFd }));

@@ -1,8 +1,10 @@
 /** What the programs' own tests share: a host of their own, so that nothing else on the machine is in their way. */
-import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
+  type Container,
   diffSnapshots,
   ipLinks,
   ipRoutes,
@@ -13,6 +15,7 @@ import {
   root,
   run,
   runAsync,
+  runContainer,
   runIn,
   type Snapshot,
   snapshot,
@@ -125,13 +128,54 @@ export function connected(where: Where, family: 4 | 6 = 4): string[] {
     .sort();
 }
 
-/** Names below /run/netns that are pids, as the original leaves them. */
-export function netnsLitter(): string[] {
-  if (!existsSync('/run/netns')) return [];
-  return readdirSync('/run/netns').filter((name) => /^\d+$/.test(name));
+/** Whether a name for a process' namespace lies in /run/netns, as the original leaves it. */
+export function namedNetns(pid: number): boolean {
+  return existsSync(`/run/netns/${pid}`);
 }
 
 /** The one line that a failure is told in. */
 export function line({ stderr }: Ran): string {
   return stderr.trimEnd();
+}
+
+/** A host of its own and two containers that have no interface. */
+export interface Ground {
+  readonly host: OwnHost;
+  readonly a: Container;
+  readonly b: Container;
+}
+
+/** What a user sees, and the act that shows it. Each begins with what {@link clear} leaves. */
+export type Cases<G> = Readonly<Record<string, (ground: G, t: TestContext) => void | Promise<void>>>;
+
+/** @param name part of the names of the namespace and the containers */
+export async function makeGround(t: TestContext, name: string): Promise<Ground> {
+  return {
+    host: await ownHost(t, `${name}h`),
+    a: runContainer(t, `${name}a`),
+    b: runContainer(t, `${name}b`),
+  };
+}
+
+/** Takes away every link, the host's routes and its notes. */
+export function clear({ host, a, b }: Ground): void {
+  for (const { pid } of [a, b]) emptyGuest(pid);
+  for (const name of host.links()) runIn(host.name, 'ip', ['link', 'del', name], { expect: 'any' });
+  rmSync(host.stateDir, { recursive: true, force: true });
+}
+
+/** Runs the cases on one ground, one after the other, each as a test of its name. */
+export async function runCases(t: TestContext, ground: Ground, cases: Cases<Ground>): Promise<void> {
+  for (const [name, act] of Object.entries(cases)) {
+    await t.test(name, async (t) => {
+      clear(ground);
+      await act(ground, t);
+    });
+  }
+}
+
+/** Waits until it is so, 5 s at most; the assertions that follow tell when it is not. */
+export async function until(isSo: () => boolean): Promise<void> {
+  const deadline = Date.now() + 5000;
+  while (!isSo() && Date.now() < deadline) await sleep(20);
 }

@@ -14,7 +14,7 @@ import {
 import { PipeworkRefusal, refusals } from '../config/pipework-messages.ts';
 import type { Container } from '../containers/container.ts';
 import { resolveContainer } from '../containers/resolve.ts';
-import { PipewrightError } from '../errors.ts';
+import { hasErrno, PipewrightError } from '../errors.ts';
 import { getLink, listLinks } from '../kernel/netlink/link.ts';
 import type { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import type { Attachment, Network } from '../model/attachment.ts';
@@ -45,8 +45,8 @@ async function run(argv: readonly string[], open: () => Host): Promise<number> {
   const command = parsePipework(argv, { linkExists: (name) => getLink(open().rtnl, name)?.name === name });
   switch (command.do) {
     case 'usage': {
-      const { usage } = await import('../config/pipework-usage.ts');
-      print(usage);
+      const { help, usage } = await import('../config/pipework-usage.ts');
+      print(command.exitCode === 0 ? help : usage);
       return command.exitCode;
     }
     case 'version':
@@ -69,7 +69,7 @@ async function run(argv: readonly string[], open: () => Host): Promise<number> {
 async function passThrough({ guest, program, args }: PipeworkPassthrough): Promise<number> {
   const { openContainerNetns } = await import('../containers/resolve.ts');
   const { runInNetns } = await import('./passthrough.ts');
-  const container = await resolveContainer(parseContainerRef(guest));
+  const container = await findGuest(guest);
   using netns = openContainerNetns(container);
   return runInNetns(netns, program, args);
 }
@@ -78,7 +78,7 @@ async function connect(host: Host, command: PipeworkAttach): Promise<number> {
   const hostif = command.byMac === undefined ? command.hostif : linkByMac(host, command.byMac);
   const { type } = await observeNetwork(host, hostif);
   const network = networkOf(command, hostif, type);
-  const container = await resolveContainer(parseContainerRef(command.guest));
+  const container = await findGuest(command.guest);
   const ifname = command.ifname ?? (network.kind === 'ipoib' ? 'ib0' : 'eth1');
   const { address } = command;
   const want: Attachment = {
@@ -96,10 +96,21 @@ async function connect(host: Host, command: PipeworkAttach): Promise<number> {
   const { warnings } = await attach(host, container, want, {
     ifPresent: 'refuse',
     firewall: command.firewall,
-    ...(lease ? { beforeCommit: lease, dhcpGuest: command.guest } : {}),
+    ...(lease ? { beforeCommit: lease, dhcpGuest: want.container.name } : {}),
   });
   for (const warning of warnings) printError(`warning: ${warning}`);
   return 0;
+}
+
+/** @throws PipeworkRefusal where Docker was never installed */
+async function findGuest(guest: string): Promise<Container> {
+  try {
+    return await resolveContainer(parseContainerRef(guest));
+  } catch (error) {
+    const absent =
+      error instanceof PipewrightError && error.code === 'RUNTIME_UNAVAILABLE' && hasErrno(error, 'ENOENT');
+    throw absent && !isInstalled('docker') ? refusals.dockerMissing(guest) : error;
+  }
 }
 
 /** The original takes the first in the order of the shell's `*`. */
@@ -144,6 +155,10 @@ function networkOf(command: PipeworkAttach, hostif: string, type: NetworkType | 
 
 /** Installed and stopped is another thing than not installed: that is said by whoever then cannot connect. */
 function requireOvs(): void {
+  if (!existsSync(defaultOvsdbSocket) && !isInstalled('ovs-vsctl')) throw refusals.needOvs();
+}
+
+function isInstalled(program: string): boolean {
   const folders = [
     '/usr/bin',
     '/usr/local/bin',
@@ -152,9 +167,7 @@ function requireOvs(): void {
     '/bin',
     ...(process.env.PATH ?? '').split(':'),
   ];
-  const installed =
-    existsSync(defaultOvsdbSocket) || folders.some((folder) => existsSync(`${folder}/ovs-vsctl`));
-  if (!installed) throw refusals.needOvs();
+  return folders.some((folder) => existsSync(`${folder}/${program}`));
 }
 
 /** Runs the named DHCP client in the container, when its interface is there. */
@@ -167,7 +180,7 @@ async function leaseBy(
 ): Promise<(guest: NetlinkSocket) => Promise<void>> {
   const { checkDhcp, runDhcpClient } = await import('../dhcp/clients.ts');
   const { client, options } = address;
-  const target = { client, options, ifname, guest: command.guest };
+  const target = { client, options, ifname, guest: parseContainerRef(command.guest).name };
   checkDhcp(target, container.runtime);
   return (guest) => runDhcpClient({ ...target, container, netns: guest.netns, stateDir: host.state.path });
 }
@@ -190,6 +203,7 @@ function asOriginal(error: unknown): PipeworkRefusal | undefined {
   if (!(error instanceof PipewrightError)) return undefined;
   if (error.code === 'CONTAINER_NOT_RUNNING' && error.message.includes('invalid PID 0'))
     return refusals.invalidPid();
+  if (error.code === 'CONTAINER_AMBIGUOUS') return refusals.ambiguousGuest(error.subject);
   if (error.code === 'LINK_EXISTS' && error.message.includes(`Link ${error.subject} exists and is up`)) {
     return refusals.linkExistsAndIsUp(error.subject);
   }

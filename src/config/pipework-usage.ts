@@ -27,7 +27,6 @@ Options, in any order before <guest>:
   -a 4|6         accept only addresses of this family
   --direct-phys  move the NIC itself into the container
   --no-firewall  leave out the firewall rule that lets containers on one bridge reach each other
-  --once         connect now, and keep no record of it
   --wait         wait until the interface (-i) is there
   -h, --help     this text
   --version      name and version`;

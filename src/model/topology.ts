@@ -1,0 +1,103 @@
+/** What a topology file says, read into values that can only be right. */
+import type { Cidr, Family } from './address.ts';
+import type { IpvlanMode, MacvlanMode, RouteSpec } from './attachment.ts';
+
+/** Where in the user's files something is said; lines and columns from 1. */
+export interface Place {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+}
+
+/** Which containers an entry is about. */
+export type Selector =
+  | { readonly by: 'name'; readonly name: string }
+  /** `*` stands for any characters, `?` for one. */
+  | { readonly by: 'pattern'; readonly pattern: string }
+  | { readonly by: 'label'; readonly key: string; readonly value?: string }
+  /** Containers of a Compose service: the labels com.docker.compose.project and .service. */
+  | { readonly by: 'compose'; readonly project: string; readonly service: string };
+
+/** A range of addresses to give out, both ends included. */
+export interface AddressRange {
+  readonly family: Family;
+  readonly first: string;
+  readonly last: string;
+}
+
+/** What all networks have. */
+interface NetworkCommon {
+  /** The name that attachments know it by. */
+  readonly name: string;
+  readonly place: Place;
+  /** Bytes. */
+  readonly mtu?: number;
+  readonly subnets: readonly Cidr[];
+  readonly gateways: readonly { readonly family: Family; readonly ip: string }[];
+  readonly ranges: readonly AddressRange[];
+  /** The host's own addresses on the network. */
+  readonly hostAddresses: readonly Cidr[];
+}
+
+/** A network of the file. */
+export type NetworkSpec = NetworkCommon &
+  (
+    | { readonly kind: 'bridge'; readonly bridge: string }
+    | { readonly kind: 'ovs'; readonly bridge: string; readonly vid?: number }
+    | { readonly kind: 'macvlan'; readonly uplink: string; readonly mode: MacvlanMode; readonly vid?: number }
+    | { readonly kind: 'ipvlan'; readonly uplink: string; readonly mode: IpvlanMode; readonly vid?: number }
+    | { readonly kind: 'phys'; readonly uplink: string; readonly vid?: number }
+    | { readonly kind: 'dummy' }
+  );
+
+/** A policy rule in the container, `ip rule add from FROM to TO lookup TABLE priority PRIORITY`. */
+export interface RuleSpec {
+  readonly family: Family;
+  readonly from?: Cidr;
+  readonly to?: Cidr;
+  readonly table: number;
+  readonly priority?: number;
+}
+
+/** Rate limits in bits per second: `in` is what the container receives, `out` what it sends. */
+export interface RateSpec {
+  readonly in?: number;
+  readonly out?: number;
+}
+
+/** An attachment of the file: one entry can be about several containers. */
+export interface AttachmentSpec {
+  readonly place: Place;
+  readonly selector: Selector;
+  readonly network: string;
+  readonly ifname: string;
+  /** `auto` takes from the network's range; `dhcp` is asked from the LAN. */
+  readonly addresses: 'auto' | 'dhcp' | readonly Cidr[];
+  readonly gateways: readonly { readonly family: Family; readonly ip: string }[];
+  readonly mac?: string;
+  /** Instead of a MAC: a stable one is made from this text and the container's name. */
+  readonly unique?: string;
+  readonly vid?: number;
+  readonly mtu?: number;
+  readonly routes: readonly RouteSpec[];
+  readonly rules: readonly RuleSpec[];
+  /** Of the interface: `ipv4/forwarding` stands for net/ipv4/conf/IFNAME/forwarding. */
+  readonly sysctls: Readonly<Record<string, string>>;
+  readonly rate?: RateSpec;
+}
+
+/** What must, or must not, be reachable: `web -> db tcp/5432`, `test1 -/-> test3`. */
+export interface ExpectSpec {
+  readonly place: Place;
+  readonly from: string;
+  readonly to: string;
+  readonly reachable: boolean;
+  readonly probe: { readonly protocol: 'ping' } | { readonly protocol: 'tcp'; readonly port: number };
+}
+
+/** All files together. */
+export interface Topology {
+  readonly networks: readonly NetworkSpec[];
+  readonly attachments: readonly AttachmentSpec[];
+  readonly expects: readonly ExpectSpec[];
+}

@@ -10,6 +10,9 @@ import { dockerContainers, findDocker, findOvs, mark, pingAll, plainNamespaces }
 import { lan, startLan } from './demo/lan.mjs';
 import { inventory, leftOver, resolverDigest } from './demo/traces.mjs';
 
+// Commands are shown as typed in this folder.
+process.chdir(path.dirname(path.dirname(fileURLToPath(import.meta.url))));
+
 const containers = [1, 2, 3, 4].map((n) => `${mark}-test${n}`);
 const [test1, test2, test3, test4] = containers;
 const bridge = `br0-${mark}`;
@@ -75,7 +78,9 @@ async function detach(ground, names) {
 
 async function sceneLan(ground, undo) {
   const { uplink, gateway, beyond, netns } = lan;
-  say(`\n1. A LAN: gateway ${gateway}, a DHCP server, and ${beyond} behind the gateway, in the namespace ${netns}.`);
+  say(
+    `\n1. A LAN: gateway ${gateway}, a DHCP server, and ${beyond} behind the gateway, in the namespace ${netns}.`,
+  );
   say(`   ${uplink} is this host's NIC on it.\n`);
   const world = await startLan();
   undo.push(world.remove);
@@ -151,10 +156,9 @@ async function play(ground, present, undo) {
 }
 
 /** The exit code. */
-async function demo() {
+async function demo(killedBefore) {
   const began = performance.now();
   const embedded = process.argv.includes('--embedded');
-  const killedBefore = claim();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, interrupt);
   const present = embedded ? {} : { docker: await findDocker(), ovs: await findOvs() };
   const ground = present.docker ? await dockerContainers(present.docker) : plainNamespaces();
@@ -195,15 +199,18 @@ async function demo() {
   return failure || wrongPings > 0 || left.length > 0 || changed ? 1 : 0;
 }
 
-if (process.geteuid() !== 0) {
-  say('demo: needs root');
-  process.exitCode = 1;
-} else {
+/** Claims, plays, and says what went wrong outside of the scenes. */
+async function main() {
+  if (process.geteuid() !== 0) throw new Error('needs root');
+  const killedBefore = claim();
   try {
-    process.exitCode = await demo();
+    return await demo(killedBefore);
+  } finally {
     rmSync(pidFile, { force: true });
-  } catch (error) {
-    say(`demo: ${error.message}`);
-    process.exitCode = 1;
   }
 }
+
+process.exitCode = await main().catch((error) => {
+  say(`demo: ${error.message}`);
+  return error instanceof Interrupted ? 130 : 1;
+});

@@ -8,7 +8,14 @@ export const mark = 'pwdemo';
 export async function findDocker() {
   const { DOCKER_HOST: place = '' } = process.env;
   if (place !== '' && !place.startsWith('unix://')) return undefined;
-  const { code, stdout } = await run(['timeout', '5', 'docker', 'version', '--format', '{{.Server.Version}}']);
+  const { code, stdout } = await run([
+    'timeout',
+    '5',
+    'docker',
+    'version',
+    '--format',
+    '{{.Server.Version}}',
+  ]);
   return code === 0 ? stdout.trim() : undefined;
 }
 

@@ -65,7 +65,8 @@ export async function attach(
       await options.beforeCommit(rtnl);
     } catch (error) {
       using _lock = await acquireLock(host.state.lockPath);
-      return pending.rollBack(error);
+      // Awaited here: the lock and the container's socket are needed until it is done.
+      return await pending.rollBack(error);
     }
   }
   pending.commit();

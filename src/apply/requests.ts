@@ -81,7 +81,7 @@ export class Requests {
       case 'link.add':
         return [addLink(this.#newLink(op.name, op.link, op.group))];
       case 'link.set':
-        return [setLink({ ifindex: this.ifindex(op.side, op.name) }, this.#change(op.set))];
+        return [this.#setLink(op.side, op.name, op.set)];
       case 'link.give':
         return this.#give(op.name, op.ifname, op.group);
       case 'link.take':
@@ -95,14 +95,15 @@ export class Requests {
         return this.#restore('guest', op.as, op.saved);
       case 'addr.add': {
         const { cidr, broadcast } = op;
-        return [addAddr(this.ifindex(op.side, op.link), { cidr, ...(broadcast ? { broadcast } : {}) })];
+        const ifindex = this.ifindex(op.side, op.link);
+        return [named(op.link, addAddr(ifindex, { cidr, ...(broadcast ? { broadcast } : {}) }))];
       }
       case 'addr.del':
-        return [delAddr(this.ifindex(op.side, op.link), op.cidr)];
+        return [named(op.link, delAddr(this.ifindex(op.side, op.link), op.cidr))];
       case 'route.replace':
-        return [replaceRoute(this.#route(op.side, op.route))];
+        return [named(op.route.link, replaceRoute(this.#route(op.side, op.route)))];
       case 'route.del':
-        return [delRoute(this.#route(op.side, op.route))];
+        return [named(op.route.link, delRoute(this.#route(op.side, op.route)))];
       case 'route.restore':
         return [replaceRoute(op.route)];
     }
@@ -118,9 +119,10 @@ export class Requests {
     };
   }
 
-  #change({ master, ...set }: LinkChange) {
-    if (master === undefined) return set;
-    return { ...set, master: master === '' ? 0 : this.ifindex('host', master) };
+  #setLink(side: Side, name: string, { master, ...set }: LinkChange): Request {
+    const plugged = master === undefined ? {} : { master: master === '' ? 0 : this.ifindex('host', master) };
+    const request = setLink({ ifindex: this.ifindex(side, name) }, { ...set, ...plugged });
+    return { ...named(name, request), hints: linkHints };
   }
 
   #newLink(name: string, link: PlannedLink, group: number): NewLink {
@@ -208,6 +210,15 @@ export class Requests {
     ];
   }
 }
+
+/** The kernel's numbers mean nothing to who reads a message. */
+function named(name: string, request: Request): Request {
+  return { ...request, subject: request.subject.replace(/\blink \d+$/, name) };
+}
+
+const linkHints = {
+  EADDRINUSE: 'another interface on the same NIC has this MAC address: choose another one',
+};
 
 function randomMac(): string {
   const bytes = randomBytes(6);

@@ -1,18 +1,9 @@
 /** The state directory of one host: lock, journals, and what is noted of each attachment. All below /run. */
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { PipewrightError } from '../errors.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { Operation } from '../model/operation.ts';
+import { writeAtomically } from '../store/write.ts';
 
 /** A host's files are told apart by its network namespace: several hosts can share one /run. */
 const root = '/run/pipewright';
@@ -136,17 +127,4 @@ function unreadable(path: string, cause: unknown): PipewrightError {
     hint: `look at it; move it away if it is damaged: mv ${path} ${path}.bad`,
     cause,
   });
-}
-
-/** Readers see the old file or the new one, never a part: write, fsync, rename. */
-function writeAtomically(path: string, value: unknown): void {
-  const temporary = `${path}.${process.pid}`;
-  const fd = openSync(temporary, 'w', 0o644);
-  try {
-    writeSync(fd, `${JSON.stringify(value)}\n`);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-  renameSync(temporary, path);
 }

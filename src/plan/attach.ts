@@ -25,7 +25,7 @@ export function planCreate(want: Attachment, seen: Observed): Step[] {
 
 /** Where the host-side pieces are missing: the bridge, the VLAN sub-interface, the firewall rule. */
 export function planNetwork(want: Attachment, seen: Observed): Step[] {
-  const { network, host } = { network: want.network, host: seen.host };
+  const { network } = want;
   switch (network.kind) {
     case 'bridge':
       return [...planBridge(network.name, seen), ...planFirewall(network.name, seen)];
@@ -34,18 +34,14 @@ export function planNetwork(want: Attachment, seen: Observed): Step[] {
     case 'macvlan':
     case 'ipvlan':
     case 'ipoib': {
-      const uplink = uplinkOf(network.uplink, seen);
-      const raise: Step[] = uplink.up ? [] : [setUp(network.uplink, 'it is down')];
-      return [
-        ...raise,
-        ...('vid' in network && network.vid !== undefined
-          ? planVlan(network.uplink, network.vid, want, seen)
-          : []),
-      ];
+      const vid = 'vid' in network ? network.vid : undefined;
+      if (vid !== undefined) return planVlan(network.uplink, vid, want, seen);
+      return uplinkOf(network.uplink, seen).up ? [] : [setUp(network.uplink, 'it is down')];
     }
     case 'phys':
-      if (network.vid === undefined) return [];
-      return host.moving ? [] : planVlan(network.uplink, network.vid, want, seen);
+      // Where the container has it already, there is nothing left on the host to be made.
+      if (network.vid === undefined || seen.guest.link) return [];
+      return planVlan(network.uplink, network.vid, want, seen);
     case 'dummy':
       return [];
   }
@@ -118,6 +114,8 @@ function planVlan(uplink: string, vid: number, want: Attachment, seen: Observed)
   const parent = uplinkOf(uplink, seen);
   const there = seen.host.vlanLink;
   const raise = parent.up ? [] : [setUp(uplink, 'it is down')];
+  // What moves into the container is set up there.
+  const moves = want.network.kind === 'phys';
   if (there) {
     if (there.kind !== 'vlan' || there.data.vid !== vid || there.lower !== parent.ifindex) {
       throw new PipewrightError('NAME_TAKEN', {
@@ -127,7 +125,7 @@ function planVlan(uplink: string, vid: number, want: Attachment, seen: Observed)
         hint: `see: ip -d link show ${name}`,
       });
     }
-    return there.up ? raise : [...raise, setUp(name, 'it is down')];
+    return there.up || moves ? raise : [...raise, setUp(name, 'it is down')];
   }
   return [
     ...raise,
@@ -142,7 +140,7 @@ function planVlan(uplink: string, vid: number, want: Attachment, seen: Observed)
       because: `there is no sub-interface for VLAN ${vid} of ${uplink}`,
       undo: [delOurs(name, seen)],
     },
-    ...(want.network.kind === 'phys' ? [] : [setUp(name, 'it is new')]),
+    ...(moves ? [] : [setUp(name, 'it is new')]),
   ];
 }
 

@@ -29,7 +29,11 @@ for (const scenario of scenarios) {
         assert.equal(error, fault);
         return true;
       });
-      assert.deepEqual(await differences(before, () => ground.dump()), [], `a fault before step ${at} of ${count}: ${kinds[at]}`);
+      assert.deepEqual(
+        await differences(before, () => ground.dump()),
+        [],
+        `a fault before step ${at} of ${count}: ${kinds[at]}`,
+      );
     }
     assert.equal(kinds.join(' '), scenario.operations);
   });

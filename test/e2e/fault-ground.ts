@@ -277,10 +277,16 @@ function json(name: string, ...args: string[]): Json[] {
 /** Links with their addresses in their order, routes of all tables, and where IPv6 is switched off. */
 function addPlace(entries: Map<string, string>, label: string, name: string): void {
   const links = json(name, 'addr');
-  for (const link of links) {
+  for (const { addr_info: addrs, flags, ifname, ...link } of links) {
+    const key = `${label} link ${String(ifname)}`;
     // Of the flags only IFF_UP is a setting.
-    const up = (link.flags as string[]).includes('UP');
-    entries.set(`${label} link ${String(link.ifname)}`, `${up ? 'UP' : 'DOWN'} ${text(link)}`);
+    entries.set(key, (flags as string[]).includes('UP') ? 'up' : 'down');
+    entries.set(`${key} kind`, text(link.linkinfo ?? {}));
+    for (const [name, value] of Object.entries(link)) {
+      if (!volatile.has(name) && name !== 'linkinfo') entries.set(`${key} ${name}`, text(value));
+    }
+    // In their order, which decides on source addresses. A link of our own goes with those that the kernel gave it.
+    for (const [at, addr] of (addrs as Json[]).entries()) entries.set(`${key} addr ${at}`, text(addr));
   }
   for (const family of ['-4', '-6']) {
     // The kernel makes those of the table local itself.

@@ -34,6 +34,8 @@ function eth0(ground: Ground): void {
 /** A NIC of the host with all that one can have. Its other end is `wire1`. */
 function nic(ground: Ground, state: 'up' | 'down' = 'up'): void {
   ground.onHost('link add nic0 mtu 1450 type veth peer name wire1', 'link set wire1 up');
+  // A link that was up once has another qdisc, and its peer a link-local address.
+  ground.onHost('link set nic0 up', 'link set nic0 down');
   if (state === 'down') return;
   ground.onHost(
     'link set nic0 address 02:00:00:00:00:77',
@@ -85,6 +87,8 @@ export const scenarios: readonly Scenario[] = [
         'link add port0 type veth peer name port1',
         'link set port0 master lan0',
         'link set port0 up',
+        'link set lan0 up',
+        'link set lan0 down',
         'addr add 10.1.0.1/24 dev lan0',
       );
       ground.inGuest('route add 192.168.77.1/32 dev eth0');
@@ -203,7 +207,10 @@ export const scenarios: readonly Scenario[] = [
         ],
         mac: '02:00:00:00:00:01',
       });
-      ground.inGuest('route add 10.97.0.0/16 via 10.1.0.9 proto static', 'route add default via 10.1.0.1 table 100');
+      ground.inGuest(
+        'route add 10.97.0.0/16 via 10.1.0.9 proto static',
+        'route add default via 10.1.0.1 table 100',
+      );
     },
     want: {
       network: { kind: 'bridge', name: 'br1' },
@@ -269,7 +276,10 @@ export const scenarios: readonly Scenario[] = [
     ovs: true,
     prepare: async (ground) => {
       nic(ground, 'down');
-      await had(ground, { network: { kind: 'ovs', name: 'ovs0', vid: 100 }, addrs: ['10.1.0.5/24@10.1.0.1'] });
+      await had(ground, {
+        network: { kind: 'ovs', name: 'ovs0', vid: 100 },
+        addrs: ['10.1.0.5/24@10.1.0.1'],
+      });
     },
     want: { network: { kind: 'macvlan', uplink: 'nic0', mode: 'bridge' }, addrs: ['10.1.0.5/24'] },
     operations: 'link.stash link.set link.add link.set addr.add ovs.port.del link.del',

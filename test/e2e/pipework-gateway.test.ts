@@ -17,7 +17,7 @@ import {
 function dockerLike(host: OwnHost, pid: number): void {
   host.ip('link', 'add', 'dk', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(pid));
   host.ip('link', 'set', 'dk', 'up');
-  runIn(pid, 'ip', ['addr', 'add', '172.17.0.2/16', 'dev', 'eth0']);
+  runIn(pid, 'ip', ['addr', 'add', '172.17.0.2/16', 'brd', '+', 'dev', 'eth0']);
   runIn(pid, 'ip', ['link', 'set', 'eth0', 'up']);
   runIn(pid, 'ip', ['route', 'add', 'default', 'via', '172.17.0.1', 'dev', 'eth0']);
 }
@@ -92,10 +92,9 @@ const cases: Cases<Ground> = {
 
   'a gateway that is refused leaves the default route of before': ({ host, a }) => {
     dockerLike(host, a.pid);
-    // The container's own address: the kernel refuses it as a next hop, after all else is done.
-    runIn(a.pid, 'ip', ['addr', 'add', '10.5.0.1/32', 'dev', 'eth0']);
+    // A broadcast address of the interface: the kernel refuses it as a next hop, after all else is done.
     const changes = changesBy(host, [a.pid], () => {
-      const { stderr } = host.pipework(['br1', a.name, '10.5.0.5/24@10.5.0.1'], { expect: 2 });
+      const { stderr } = host.pipework(['br1', a.name, '10.5.0.5/24,10.6.0.5/24@10.5.0.255'], { expect: 2 });
       assert.match(stderr, /^pipework: route\.[a-z]+ .*\n$/);
     });
     assert.deepEqual(changes, []);

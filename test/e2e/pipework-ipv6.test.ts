@@ -22,7 +22,8 @@ const cases: Cases<Ground> = {
       );
     }
     assert.deepEqual(defaults(a.pid), ['via 10.1.0.1 dev eth4']);
-    assert.equal(ping(a.pid, '2001:db8:5::6', 3), true);
+    for (const { name } of [a, b]) host.pipewright(['wait', name, '--timeout', '5']);
+    assert.equal(ping(a.pid, '2001:db8:5::6'), true);
   },
 
   'a gateway outside the subnet gets a /128 route': ({ host, a }) => {

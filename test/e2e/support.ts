@@ -1,11 +1,10 @@
 /** What the programs' own tests share: a host of their own, so that nothing else on the machine is in their way. */
-import { existsSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type Container,
-  diffSnapshots,
   ipLinks,
   ipRoutes,
   nsenter,
@@ -17,8 +16,6 @@ import {
   runAsync,
   runContainer,
   runIn,
-  type Snapshot,
-  snapshot,
   type Where,
 } from '../lab.ts';
 
@@ -85,16 +82,42 @@ export function nicOn(host: OwnHost, name: string, ...attributes: readonly strin
   return wire;
 }
 
-/** What a command that failed has changed in these namespaces, on that host, in its notes and in /run/netns: nothing. */
-export function changesBy(host: OwnHost, guests: readonly Where[], act: () => unknown): string[] {
-  const look = (): Snapshot => snapshot([host.name, ...guests]);
-  const places = [host.name, ...guests].map((where) => ` ${where} `);
-  const before = look();
-  act();
-  return diffSnapshots(before, look()).filter(
-    (line) =>
-      places.some((place) => line.slice(1).startsWith(place)) || line.includes(`file ${host.stateDir}/`),
+/** One line for each link, address, route, rule, qdisc and firewall rule. */
+const listAll = [
+  'ip -o link',
+  'ip -o addr',
+  ...['-4', '-6'].flatMap((family) => [`ip ${family} route show table all`, `ip ${family} rule`]),
+  'tc qdisc',
+  'iptables-save',
+  'ip6tables-save',
+].join('; ');
+
+/** Link-local IPv6 comes and goes by itself a moment after a link does; packets are counted. */
+const byItself = /\b(fe80:|ff00::)|^[#:]/;
+
+function linesOf(host: OwnHost, guests: readonly Where[]): string[] {
+  const places = [host.name, ...guests].flatMap((where) =>
+    runIn(where, 'sh', ['-c', `${listAll} 2>/dev/null`], { expect: 'any' })
+      .stdout.split('\n')
+      .filter((text) => text !== '' && !byItself.test(text))
+      .map(
+        (text) => `${where} ${text.replace(/^\d+: | state \S+|[A-Z_-]*(CARRIER|LOWER_UP),?|tentative/g, '')}`,
+      ),
   );
+  const folders = ['attachments', 'journal'].map((name) => path.join(host.stateDir, name)).filter(existsSync);
+  const notes = folders.flatMap((folder) => readdirSync(folder).map((name) => `${folder}/${name}`));
+  return [...places, ...notes];
+}
+
+/** What a command has changed on that host, in its notes and in the containers: - what is gone, + what is new. */
+export function changesBy(host: OwnHost, guests: readonly Where[], act: () => unknown): string[] {
+  const before = linesOf(host, guests);
+  act();
+  const after = linesOf(host, guests);
+  return [
+    ...before.filter((text) => !after.includes(text)).map((text) => `- ${text}`),
+    ...after.filter((text) => !before.includes(text)).map((text) => `+ ${text}`),
+  ];
 }
 
 /** Takes every link but lo and `keep` out of a container. */

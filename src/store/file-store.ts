@@ -1,0 +1,127 @@
+/** A store of small JSON files in a directory: written whole or not at all, readable by people. */
+import { createHash } from 'node:crypto';
+import { type FSWatcher, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, watch } from 'node:fs';
+import { PipewrightError } from '../errors.ts';
+import type { Store, Stored } from './store.ts';
+import { writeAtomically } from './write.ts';
+
+/** The format of the files; another number means another program wrote them. */
+const format = 1;
+
+interface File<T> {
+  readonly format: number;
+  readonly value: T;
+}
+
+/** Keys become paths below `root`; their names are percent-encoded, so any text can be one. */
+export class FileStore implements Store {
+  readonly #root: string;
+  readonly #problems = new Map<string, string>();
+
+  constructor(root: string) {
+    this.#root = root;
+    mkdirSync(root, { recursive: true, mode: 0o755 });
+  }
+
+  async read<T>(key: string): Promise<Stored<T> | undefined> {
+    return this.#read<T>(key);
+  }
+
+  #read<T>(key: string): Stored<T> | undefined {
+    const path = this.#pathOf(key);
+    let text: string;
+    try {
+      text = readFileSync(path, 'utf8');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw storeError('read', path, error);
+    }
+    const file = parse<T>(text);
+    if (!file) return this.#setAside(key, path);
+    this.#problems.delete(key);
+    return { key, value: file.value, version: versionOf(text) };
+  }
+
+  /** A file that was cut off must not stop everything else; it is kept for whoever wants to look. */
+  #setAside(key: string, path: string): undefined {
+    renameSync(path, `${path}.damaged`);
+    this.#problems.set(key, `${path} was not readable and is now ${path}.damaged`);
+    return undefined;
+  }
+
+  async compareAndSet<T>(key: string, value: T | undefined, version: string | undefined): Promise<boolean> {
+    // One process writes (see the agent's lock), and nothing is awaited in between: read and write are one step.
+    if (this.#read(key)?.version !== version) return false;
+    const path = this.#pathOf(key);
+    try {
+      if (value === undefined) rmSync(path, { force: true });
+      else {
+        mkdirSync(path.slice(0, path.lastIndexOf('/')), { recursive: true, mode: 0o755 });
+        writeAtomically(path, { format, value } satisfies File<T>);
+      }
+    } catch (error) {
+      const failure = storeError('write', path, error);
+      this.#problems.set(key, failure.message);
+      throw failure;
+    }
+    this.#problems.delete(key);
+    return true;
+  }
+
+  async list<T>(prefix: string): Promise<readonly Stored<T>[]> {
+    let names: string[];
+    try {
+      names = readdirSync(this.#pathOf(prefix).replace(/\.json$/, ''));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      throw storeError('list', prefix, error);
+    }
+    return names
+      .filter((name) => name.endsWith('.json'))
+      .sort()
+      .flatMap(
+        (name) => this.#read<T>(`${prefix}/${decodeURIComponent(name.slice(0, -'.json'.length))}`) ?? [],
+      );
+  }
+
+  watch(prefix: string, onWake: () => void): Disposable {
+    const folder = this.#pathOf(prefix).replace(/\.json$/, '');
+    mkdirSync(folder, { recursive: true, mode: 0o755 });
+    const watcher: FSWatcher = watch(folder, { persistent: false }, onWake);
+    return { [Symbol.dispose]: () => watcher.close() };
+  }
+
+  problems(): readonly string[] {
+    return [...this.#problems.values()];
+  }
+
+  #pathOf(key: string): string {
+    return `${this.#root}/${key.split('/').map(encodeURIComponent).join('/')}.json`;
+  }
+}
+
+function parse<T>(text: string): File<T> | undefined {
+  try {
+    const file = JSON.parse(text) as Partial<File<T>> | null;
+    return file?.format === format && file.value !== undefined ? (file as File<T>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function versionOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 16);
+}
+
+function storeError(op: string, path: string, cause: unknown): PipewrightError {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  const hint = code === 'ENOSPC' ? 'the disk is full; what was there before is unchanged' : undefined;
+  return new PipewrightError('STATE_UNREADABLE', {
+    op: `state.${op}`,
+    subject: path,
+    errno: code,
+    detail: message,
+    hint,
+    cause,
+  });
+}

@@ -43,13 +43,15 @@ export async function count(cleanup: Cleanup, attacher: Attacher): Promise<Count
   const name = 'pwbench-count1';
   makeNamespaces(cleanup, [name]);
   cleanup.add(() => forget(attacher, name));
-  const words = [program('pipework'), bridge, `netns:${name}`, '10.99.0.4/24'];
+  const words = (ifname: string): string[] => {
+    return [program('pipework'), bridge, '-i', ifname, `netns:${name}`, '10.99.0.4/24'];
+  };
   const strace = (args: readonly string[]): void => void run('strace', ['-f', ...args]);
   strace(['-c', '-o', file, 'node', '-e', '0']);
   const empty = totalIn(file);
-  strace(['-c', '-o', file, ...words]);
+  strace(['-c', '-o', file, ...words('eth1')]);
   const processSystemCalls = totalIn(file) - empty;
-  strace(['-e', 'trace=execve', '-qq', '-o', file, ...words.with(-1, '10.99.0.5/24'), '-i', 'eth2']);
+  strace(['-e', 'trace=execve', '-qq', '-o', file, ...words('eth2')]);
   return { ...counts, systemCalls: each('calls'), processSystemCalls, childProcesses: programsIn(file) };
 }
 

@@ -1,10 +1,10 @@
 // Bundles the programs that package.json names in "bin": src/bin/NAME.ts becomes the launcher bin/NAME and the
-// CommonJS files bin/lib/NAME*.cjs. Every other file in src/bin (a worker) becomes bin/lib/NAME.cjs.
+// CommonJS file bin/lib/NAME.cjs. Every other file in src/bin (a worker) becomes bin/lib/NAME.cjs.
 // usage: node scripts/build.mjs [ROOT]     ROOT/src/bin is read, ROOT/bin written; this folder when nothing is named
 import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build, transform } from 'esbuild';
+import { build } from 'esbuild';
 
 const here = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const root = path.resolve(process.argv[2] ?? here);
@@ -38,45 +38,52 @@ if (enableCompileCache) {
 require('./lib/${program}.cjs');
 `;
 
+/** Native code: not bundled, found by Node from the real path of the file, also through a symbolic link. */
+const native = ['koffi', '@koromix/*'];
+/** Small, and needed by every command of its program. */
+const inlined = ['@stricli/core'];
+/** The other packages: a file each, loaded by the code that imports it when that code is first reached. */
+const apart = Object.keys(manifest.dependencies).filter((name) => ![...native, ...inlined].includes(name));
+const fileOf = (name) => `package-${name.replace('@', '').replace('/', '-')}`;
+
 /**
- * One program as CommonJS files: [name, text]. What is reached only by import() is a file of its own: a megabyte that
- * is not needed would cost 30 ms when it lay in the same file, even unused. esbuild splits only ES modules, and those
- * load 5 ms slower on Node 20, hence the second step.
+ * Our own code is one file for each program, in which import() runs what is there: on the way of an attach, twenty
+ * files cost 4 ms more than one. A big package in that file would cost every command, even unused: 30 ms for zod and
+ * yaml on Node 20.
  */
-async function bundle(name) {
+const packagesApart = {
+  name: 'packages-apart',
+  setup: ({ onResolve }) =>
+    onResolve({ filter: /^[^.]/ }, ({ path: name, kind }) =>
+      kind !== 'entry-point' && apart.includes(name)
+        ? { path: `./${fileOf(name)}.cjs`, external: true }
+        : undefined,
+    ),
+};
+
+/** Bundles `entries`, {name: source}, to CommonJS: [[file, text]]. */
+async function bundle(entries, plugins) {
   const { outputFiles } = await build({
     absWorkingDir: root,
-    entryPoints: [`src/bin/${name}.ts`],
+    entryPoints: entries,
     outdir: lib,
-    chunkNames: `${name}-[name]-[hash]`,
     bundle: true,
-    splitting: true,
     write: false,
     platform: 'node',
-    format: 'esm',
+    format: 'cjs',
     target: 'node20',
-    // Native code cannot be bundled; Node finds it from the real path of the file, also through a symbolic link.
-    external: ['koffi', '@koromix/*'],
+    external: native,
     outExtension: { '.js': '.cjs' },
     define: { PIPEWRIGHT_VERSION: JSON.stringify(manifest.version) },
+    // As require(), which does not start Node's loader of ES modules.
+    supported: { 'dynamic-import': false },
     // Dead branches go, names stay, so that a stack trace can be read. Full minifying gained nothing measurable.
     minifySyntax: true,
     legalComments: 'none',
     logLevel: 'warning',
+    plugins,
   });
-  return Promise.all(
-    outputFiles.map(async (file) => {
-      const { code } = await transform(file.text, {
-        format: 'cjs',
-        platform: 'node',
-        target: 'node20',
-        // import() of a file of ours becomes a require(), which does not start the ES module loader.
-        supported: { 'dynamic-import': false },
-        logLevel: 'warning',
-      });
-      return [path.basename(file.path), code];
-    }),
-  );
+  return outputFiles.map((file) => [path.basename(file.path), file.text]);
 }
 
 /** Writes beside the file and renames, so that a program that starts meanwhile finds the old text or the new one. */
@@ -91,7 +98,11 @@ const sources = readdirSync(path.join(root, 'src/bin')).filter((file) => file.en
 const missing = programs.filter((program) => !sources.includes(`${program}.ts`));
 if (missing.length > 0) throw new Error(`src/bin has no ${missing.join(', ')}`);
 
-const files = (await Promise.all(sources.map((file) => bundle(path.basename(file, '.ts'))))).flat();
+const entries = sources.map((file) => [path.basename(file, '.ts'), `src/bin/${file}`]);
+const files = [
+  ...(await bundle(Object.fromEntries(entries), [packagesApart])),
+  ...(await bundle(Object.fromEntries(apart.map((name) => [fileOf(name), name])), [])),
+];
 mkdirSync(lib, { recursive: true });
 for (const [name, text] of files) replace(path.join(lib, name), text, 0o644);
 // The package is of type module.

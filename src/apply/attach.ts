@@ -158,6 +158,7 @@ function noteOf(
     vlanIfname: vid === undefined || !('uplink' in network) ? undefined : vlanIfnameFor(network.uplink, vid),
     group: madeAnew(steps) ? seen.group : (seen.record?.group ?? seen.guest.link?.link.group ?? seen.group),
     replaced: [...(seen.record?.replaced ?? []), ...replacedBy(steps, seen)],
+    rules: want.rules ?? seen.record?.rules,
     taken: moving && opsOf(steps).some((op) => op.do === 'link.give') ? saved(moving) : seen.record?.taken,
     since: Date.now(),
   };

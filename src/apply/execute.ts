@@ -1,8 +1,8 @@
 /** Runs operations in order: the kernel's, Open vSwitch's, the firewall's. */
-import { hasErrno } from '../errors.ts';
+import { hasErrno, PipewrightError } from '../errors.ts';
 import { delLink, delLinkGroup, getLink, setLink } from '../kernel/netlink/link.ts';
 import type { Request } from '../kernel/netlink/socket.ts';
-import { readSysctl, writeSysctl } from '../kernel/sysctl.ts';
+import { readSysctl, sysctlPath, writeSysctl } from '../kernel/sysctl.ts';
 import { movePhy } from '../kernel/wireless.ts';
 import type { Operation, SavedLink, Side } from '../model/operation.ts';
 import { changesNames, type RequestOperation, Requests, type Sides, sideOf } from './requests.ts';
@@ -112,6 +112,8 @@ export class Executor {
         return this.#delLink(op);
       case 'ipv6.enable':
         return this.#enableIpv6(op.link, op.enable);
+      case 'sysctl.set':
+        return this.#setSysctl(op.link, op.key, op.value);
       case 'link.give':
         return op.wireless && this.#giveWireless(op, op.wireless);
       case 'link.take':
@@ -122,6 +124,22 @@ export class Executor {
       default:
         return this.#backends.ovs(op);
     }
+  }
+
+  /** `ipv4/forwarding` of eth1 is net/ipv4/conf/eth1/forwarding; of a link that is gone there is nothing to set. */
+  #setSysctl(link: string, key: string, value: string): void {
+    const { netns } = this.#requests.side('guest');
+    const path = sysctlPath(link, key);
+    if (readSysctl(netns, path) === undefined) {
+      const subject = `${key} of ${link} in ${netns.label}`;
+      throw new PipewrightError('KERNEL_REFUSED', {
+        op: 'sysctl.set',
+        subject,
+        errno: 'ENOENT',
+        detail: 'there is no such sysctl',
+      });
+    }
+    writeSysctl(netns, path, value);
   }
 
   async #delLink(op: Extract<Operation, { do: 'link.del' }>): Promise<void> {
@@ -181,7 +199,7 @@ type WirelessMove = Extract<Operation, { do: 'link.give' | 'link.take' }>;
 function isRequests(op: Operation): op is RequestOperation {
   if (op.do === 'link.give') return op.wireless === undefined;
   if (op.do === 'link.take') return op.saved.phy === undefined;
-  return !/^(ovs|firewall)\.|^link\.del$|^ipv6\.enable$/.test(op.do);
+  return !/^(ovs|firewall)\.|^link\.del$|^(ipv6|sysctl)\./.test(op.do);
 }
 
 /** Whether a refusal says that it is so already: not there (any more), or there already. */

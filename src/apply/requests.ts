@@ -3,8 +3,11 @@ import { randomBytes } from 'node:crypto';
 import { PipewrightError } from '../errors.ts';
 import { addAddr, delAddr, replaceAddr } from '../kernel/netlink/addr.ts';
 import { addLink, getLink, setLink } from '../kernel/netlink/link.ts';
+import { delRootQdisc, replaceTbf } from '../kernel/netlink/qdisc.ts';
 import { delRoute, replaceRoute } from '../kernel/netlink/route.ts';
+import { addRule, delRule, type NewRule } from '../kernel/netlink/rule.ts';
 import type { NetlinkSocket, Request } from '../kernel/netlink/socket.ts';
+import type { RuleSpec } from '../model/attachment.ts';
 import type { Link, NewLink } from '../model/link.ts';
 import { routeProtocol } from '../model/naming.ts';
 import type {
@@ -26,7 +29,7 @@ export interface Sides {
 /** Operations that are requests and nothing else, so that several can leave together. */
 export type RequestOperation = Exclude<
   Operation,
-  { do: `ovs.${string}` } | { do: `firewall.${string}` } | { do: 'link.del' | 'ipv6.enable' }
+  { do: `ovs.${string}` } | { do: `firewall.${string}` } | { do: 'link.del' | 'ipv6.enable' | 'sysctl.set' }
 >;
 
 /** Builds the requests of operations, in both namespaces. */
@@ -79,7 +82,7 @@ export class Requests {
   of(op: RequestOperation): Request[] {
     switch (op.do) {
       case 'link.add':
-        return [addLink(this.#newLink(op.name, op.link, op.group))];
+        return [this.#addLink(op)];
       case 'link.set':
         return [this.#setLink(op.side, op.name, op.set)];
       case 'link.give':
@@ -106,6 +109,14 @@ export class Requests {
         return [named(op.route.link, delRoute(this.#route(op.side, op.route)))];
       case 'route.restore':
         return [replaceRoute(op.route)];
+      case 'rule.add':
+        return [addRule(ruleOf(op.rule))];
+      case 'rule.del':
+        return [delRule(ruleOf(op.rule))];
+      case 'qdisc.set': {
+        const ifindex = this.ifindex(op.side, op.link);
+        return [op.rate === undefined ? delRootQdisc(ifindex) : replaceTbf(ifindex, { rate: op.rate })];
+      }
     }
   }
 
@@ -117,6 +128,13 @@ export class Requests {
       protocol: routeProtocol,
       ...(route.gateway ? {} : { scope: route.family === 4 ? 253 : 0 }),
     };
+  }
+
+  #addLink({ side, name, link, group }: Extract<Operation, { do: 'link.add' }>): Request {
+    const request = addLink(this.#newLink(name, link, group));
+    if (side === 'host') return request;
+    const subject = `${name} in ${this.side('guest').netns.label}`;
+    return { ...request, subject, hints: { ...request.hints, ...childHints } };
   }
 
   #setLink(side: Side, name: string, { master, ...set }: LinkChange): Request {
@@ -211,10 +229,27 @@ export class Requests {
   }
 }
 
+/** A rule that has no priority of its own gets the kernel's next one. */
+function ruleOf({ family, from, to, table, priority }: RuleSpec): NewRule {
+  return {
+    family,
+    table,
+    ...(priority === undefined ? {} : { priority }),
+    ...(from === undefined ? {} : { src: from }),
+    ...(to === undefined ? {} : { dst: to }),
+  };
+}
+
 /** The kernel's numbers mean nothing to who reads a message. */
 function named(name: string, request: Request): Request {
   return { ...request, subject: request.subject.replace(/\blink \d+$/, name) };
 }
+
+/** For a child of a NIC, born in the container. */
+const childHints = {
+  EBUSY: 'something else has the NIC: macvlan, ipvlan and bridge exclude each other on one NIC',
+  EINVAL: 'a macvlan of mode passthru has to be the only one on its NIC',
+};
 
 const linkHints = {
   EADDRINUSE: 'another interface on the same NIC has this MAC address: choose another one',
@@ -235,6 +270,8 @@ export function sideOf(op: RequestOperation): Side {
       return 'host';
     case 'link.stash':
     case 'link.unstash':
+    case 'rule.add':
+    case 'rule.del':
       return 'guest';
     default:
       return op.side;
@@ -257,7 +294,11 @@ function linksOf(op: RequestOperation): [Side, string][] {
     case 'route.replace':
     case 'route.del':
       return [[op.side, op.route.link]];
+    case 'qdisc.set':
+      return [[op.side, op.link]];
     case 'route.restore':
+    case 'rule.add':
+    case 'rule.del':
       return [];
     default:
       return [['host', '']];

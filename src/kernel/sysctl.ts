@@ -31,3 +31,9 @@ export function writeSysctl(netns: Netns, key: string, value: string | number): 
     throw refusedByFs(error, { op: 'sysctl.set', subject: `${key} in ${netns.label}` });
   }
 }
+
+/** `ipv4/forwarding` of a link: `net/ipv4/conf/LINK/forwarding`. A link's name can hold dots, so slashes divide. */
+export function sysctlPath(link: string, key: string): string {
+  const [family = '', name = ''] = key.split('/');
+  return `net/${family}/conf/${link}/${name}`;
+}

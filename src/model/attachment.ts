@@ -48,6 +48,21 @@ export interface RouteSpec {
   readonly gateway?: string;
 }
 
+/** A policy rule in the container, `ip rule add from FROM to TO lookup TABLE priority PRIORITY`. */
+export interface RuleSpec {
+  readonly family: Family;
+  readonly from?: Cidr;
+  readonly to?: Cidr;
+  readonly table: number;
+  readonly priority?: number;
+}
+
+/** Rate limits in bits per second: `in` is what the container receives, `out` what it sends. */
+export interface RateSpec {
+  readonly in?: number;
+  readonly out?: number;
+}
+
 /** One wanted interface of one container on one network. What is absent is left as it is. */
 export interface Attachment {
   readonly container: ContainerRef;
@@ -58,6 +73,10 @@ export interface Attachment {
   readonly hostIfname?: string;
   readonly addrs: readonly AddrSpec[];
   readonly routes: readonly RouteSpec[];
+  readonly rules?: readonly RuleSpec[];
+  /** Of the interface: `ipv4/forwarding` stands for net/ipv4/conf/IFNAME/forwarding. */
+  readonly sysctls?: Readonly<Record<string, string>>;
+  readonly rate?: RateSpec;
   /** Lower-case MAC address of the interface in the container. */
   readonly mac?: string;
   /** Bytes; by default that of the network's link. */

@@ -1,6 +1,6 @@
 /** What is there now, as far as one attachment is concerned: read by observe/, compared by plan/. */
-import type { Network } from './attachment.ts';
-import type { Addr, Link, Route } from './link.ts';
+import type { Network, RuleSpec } from './attachment.ts';
+import type { Addr, Link, Route, Rule } from './link.ts';
 import type { SavedLink } from './operation.ts';
 
 /** What the network's name stands for on the host. */
@@ -45,6 +45,12 @@ export interface ObservedGuest {
   readonly link: LinkWithAddrs | undefined;
   /** IPv6 is switched off on the link, or where there is none yet, on new ones. */
   readonly ipv6Disabled: boolean;
+  /** Of the link, or where there is none yet, of new ones: the sysctls that are asked for, by the same keys. */
+  readonly sysctls: Readonly<Record<string, string>>;
+  /** Policy rules; empty when none is asked for. */
+  readonly rules: readonly Rule[];
+  /** Rate limits of the link in bits per second; none when none is asked for. */
+  readonly rates: { readonly in?: number | undefined; readonly out?: number | undefined };
   /** Default routes of the main table, both families. */
   readonly defaults: readonly Route[];
 }
@@ -84,6 +90,8 @@ export interface AttachmentRecord {
   readonly replaced: readonly Route[];
   /** The NIC that was moved into the container. */
   readonly taken: SavedLink | undefined;
+  /** Policy rules that were made for it; they do not go with the interface. */
+  readonly rules?: readonly RuleSpec[] | undefined;
   /** The container's name as the DHCP client of the interface was told it; absent where there is none. */
   readonly dhcpGuest?: string | undefined;
   /** Milliseconds since 1970. */

@@ -1,6 +1,6 @@
 /** What a plan consists of: operations as plain data, each with its reason and with what takes it back. */
 import { type Cidr, formatCidr } from './address.ts';
-import type { IpvlanMode, MacvlanMode } from './attachment.ts';
+import type { IpvlanMode, MacvlanMode, RuleSpec } from './attachment.ts';
 import type { Addr, Route } from './link.ts';
 
 /** Which of the two namespaces: the one the program runs for, or the container's. */
@@ -103,6 +103,17 @@ export type Operation =
     }
   /** Docker switches IPv6 off in containers that it gave no IPv6 address. */
   | { readonly do: 'ipv6.enable'; readonly link: string; readonly enable: boolean }
+  /** `ipv4/forwarding` of the link stands for net/ipv4/conf/LINK/forwarding. */
+  | { readonly do: 'sysctl.set'; readonly link: string; readonly key: string; readonly value: string }
+  | { readonly do: 'rule.add'; readonly rule: RuleSpec }
+  | { readonly do: 'rule.del'; readonly rule: RuleSpec }
+  /** Limits what leaves by the link to `rate` bits per second; undefined: no limit. */
+  | {
+      readonly do: 'qdisc.set';
+      readonly side: Side;
+      readonly link: string;
+      readonly rate: number | undefined;
+    }
   | { readonly do: 'addr.del'; readonly side: Side; readonly link: string; readonly cidr: Cidr }
   | { readonly do: 'route.replace'; readonly side: Side; readonly route: PlannedRoute }
   | { readonly do: 'route.del'; readonly side: Side; readonly route: PlannedRoute }
@@ -168,6 +179,12 @@ function change(set: LinkChange): string {
   return words.join(' ');
 }
 
+function rule({ from, to, table, priority }: RuleSpec): string {
+  const words = [from && `from ${formatCidr(from)}`, to && `to ${formatCidr(to)}`, `lookup ${table}`];
+  if (priority !== undefined) words.push(`priority ${priority}`);
+  return words.filter((word) => word !== undefined).join(' ');
+}
+
 /** The command a person would have typed for this operation. GUEST stands for the container's namespace. */
 export function describe(op: Operation): string {
   const ip = 'side' in op && op.side === 'guest' ? 'ip -n GUEST' : 'ip';
@@ -192,6 +209,17 @@ export function describe(op: Operation): string {
       return `${ip} addr add ${formatCidr(op.cidr)}${op.broadcast ? ` brd ${op.broadcast}` : ''} dev ${op.link}`;
     case 'ipv6.enable':
       return `ip netns exec GUEST sysctl net.ipv6.conf.${op.link}.disable_ipv6=${op.enable ? 0 : 1}`;
+    case 'sysctl.set':
+      return `ip netns exec GUEST sysctl net/${op.key.replace('/', `/conf/${op.link}/`)}=${op.value}`;
+    case 'rule.add':
+      return `ip -n GUEST rule add ${rule(op.rule)}`;
+    case 'rule.del':
+      return `ip -n GUEST rule del ${rule(op.rule)}`;
+    case 'qdisc.set': {
+      const tc = op.side === 'guest' ? 'tc -n GUEST' : 'tc';
+      if (op.rate === undefined) return `${tc} qdisc del dev ${op.link} root`;
+      return `${tc} qdisc replace dev ${op.link} root tbf rate ${op.rate}bit`;
+    }
     case 'addr.del':
       return `${ip} addr del ${formatCidr(op.cidr)} dev ${op.link}`;
     case 'route.replace':

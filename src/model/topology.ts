@@ -1,6 +1,6 @@
 /** What a topology file says, read into values that can only be right. */
 import type { Cidr, Family } from './address.ts';
-import type { IpvlanMode, MacvlanMode, RouteSpec } from './attachment.ts';
+import type { IpvlanMode, MacvlanMode, RateSpec, RouteSpec, RuleSpec } from './attachment.ts';
 
 /** Where in the user's files something is said; lines and columns from 1. */
 export interface Place {
@@ -49,21 +49,6 @@ export type NetworkSpec = NetworkCommon &
     | { readonly kind: 'phys'; readonly uplink: string; readonly vid?: number }
     | { readonly kind: 'dummy' }
   );
-
-/** A policy rule in the container, `ip rule add from FROM to TO lookup TABLE priority PRIORITY`. */
-export interface RuleSpec {
-  readonly family: Family;
-  readonly from?: Cidr;
-  readonly to?: Cidr;
-  readonly table: number;
-  readonly priority?: number;
-}
-
-/** Rate limits in bits per second: `in` is what the container receives, `out` what it sends. */
-export interface RateSpec {
-  readonly in?: number;
-  readonly out?: number;
-}
 
 /** An attachment of the file: one entry can be about several containers. */
 export interface AttachmentSpec {

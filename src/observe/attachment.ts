@@ -6,27 +6,15 @@ import type { Host } from '../apply/host.ts';
 import { containerKey } from '../apply/state.ts';
 import type { Container } from '../containers/container.ts';
 import { isAllowed } from '../firewall/docker-user.ts';
-import { listAddrs } from '../kernel/netlink/addr.ts';
 import { getLink } from '../kernel/netlink/link.ts';
-import { listRoutes } from '../kernel/netlink/route.ts';
 import type { NetlinkSocket } from '../kernel/netlink/socket.ts';
-import { readSysctl } from '../kernel/sysctl.ts';
 import { phyOf } from '../kernel/wireless.ts';
 import type { Attachment } from '../model/attachment.ts';
-import type { Link, Route } from '../model/link.ts';
+import type { Link } from '../model/link.ts';
 import { groupOf, hostIfnameFor, isOurGroup, vlanIfnameFor } from '../model/naming.ts';
-import type {
-  AttachmentRecord,
-  LinkWithAddrs,
-  Observed,
-  ObservedGuest,
-  ObservedHost,
-} from '../model/observed.ts';
+import type { AttachmentRecord, Observed, ObservedHost } from '../model/observed.ts';
+import { observeGuest, withAddrs } from './guest.ts';
 import { observeNetwork } from './network.ts';
-
-/** RT_TABLE_MAIN and RTN_UNICAST. */
-const mainTable = 254;
-const unicast = 1;
 
 /** The facts that a plan for this attachment is made from. */
 export async function observeAttachment(
@@ -37,9 +25,10 @@ export async function observeAttachment(
   options: { readonly firewall: boolean },
 ): Promise<Observed> {
   const record = recordOf(host, container, guest, want.ifname);
+  const seen = await observeHost(host, container, guest, want, record, options.firewall);
   return {
-    host: await observeHost(host, container, guest, want, record, options.firewall),
-    guest: observeGuest(guest, want, container.pid),
+    host: seen,
+    guest: observeGuest(guest, want, { pid: container.pid, host: host.rtnl, hostEnd: seen.hostEnd }),
     group: groupOf(randomBytes(4).readUInt32LE()),
     externalIds: externalIdsOf(container),
     record,
@@ -68,41 +57,9 @@ function externalIdsOf({ runtime, id, name, pid }: Container): Record<string, st
   };
 }
 
-/** The container's interface of this name and its default routes. */
-function observeGuest(
-  guest: NetlinkSocket,
-  { ifname, addrs }: Attachment,
-  pid: number | undefined,
-): ObservedGuest {
-  const link = getLink(guest, ifname);
-  const routes = listRoutes(guest, { table: mainTable });
-  const wantsIpv6 = addrs.some(({ cidr, gateway }) => cidr?.family === 6 || gateway?.family === 6);
-  return {
-    pid,
-    ipv6Disabled:
-      wantsIpv6 && readSysctl(guest.netns, `net/ipv6/conf/${link ? ifname : 'default'}/disable_ipv6`) === '1',
-    link: link?.name === ifname ? withAddrs(guest, link, routes) : undefined,
-    defaults: routes.filter(({ dst, type }) => dst === undefined && type === unicast),
-  };
-}
-
 function wirelessOf(name: string): { phy?: string } {
   const phy = phyOf(name);
   return phy === undefined ? {} : { phy };
-}
-
-/** A link with its addresses and the routes that leave by it. */
-export function withAddrs(
-  rtnl: NetlinkSocket,
-  link: Link,
-  routes: readonly Route[] = listRoutes(rtnl, {}),
-): LinkWithAddrs {
-  return {
-    link,
-    addrs: listAddrs(rtnl, link.ifindex),
-    // The kernel keeps the table `local` itself.
-    routes: routes.filter(({ dev, table }) => dev === link.ifindex && table !== 255),
-  };
 }
 
 async function observeHost(

@@ -6,6 +6,7 @@ import type { Route } from '../model/link.ts';
 import { vlanIfnameFor } from '../model/naming.ts';
 import type { LinkWithAddrs, Observed } from '../model/observed.ts';
 import type { Operation, PlannedLink, SavedLink, Step } from '../model/operation.ts';
+import { planRates, planRules, planSysctls } from './extras.ts';
 
 /** MTU that `ip link add` gives an Ethernet link when nothing else is said. */
 const defaultMtu = 1500;
@@ -40,8 +41,10 @@ export function planNetwork(want: Attachment, seen: Observed): Step[] {
     }
     case 'phys':
       // Where the container has it already, there is nothing left on the host to be made.
-      if (network.vid === undefined || seen.guest.link) return [];
-      return planVlan(network.uplink, network.vid, want, seen);
+      if (seen.guest.link) return [];
+      if (network.vid !== undefined) return planVlan(network.uplink, network.vid, want, seen);
+      uplinkOf(network.uplink, seen);
+      return [];
     case 'dummy':
       return [];
   }
@@ -267,6 +270,7 @@ function planLayer3(want: Attachment, seen: Observed): Step[] {
       undo: [],
     },
     ...planIpv6(want, seen),
+    ...planSysctls(want, seen),
     ...want.addrs.flatMap(({ cidr }) => (cidr ? [addrStep(want, cidr, [])] : [])),
     ...planGateways(want, seen),
     ...want.routes.map(
@@ -280,6 +284,8 @@ function planLayer3(want: Attachment, seen: Observed): Step[] {
         undo: [],
       }),
     ),
+    ...planRules(want, seen),
+    ...planRates(want, seen, seen.host.hostIfname),
   ];
 }
 

@@ -7,6 +7,7 @@ import { vlanIfnameFor } from '../model/naming.ts';
 import type { LinkWithAddrs, Observed } from '../model/observed.ts';
 import type { LinkChange, Operation, Step } from '../model/operation.ts';
 import { addrStep, gatewaySteps, planIpv6, planNetwork, portStep, replacedDefault, saved } from './attach.ts';
+import { planRates, planRules, planSysctls } from './extras.ts';
 
 /** The kind of link that a network puts into the container. */
 const linkKindOf = {
@@ -59,9 +60,12 @@ export function planChange(want: Attachment, seen: Observed, there: LinkWithAddr
     ...changePort(want, seen),
     ...changeLink(want, seen, there),
     ...planIpv6(want, seen),
+    ...planSysctls(want, seen),
     ...changeAddrs(want, there),
     ...changeGateways(want, seen, there),
     ...changeRoutes(want, there),
+    ...planRules(want, seen),
+    ...planRates(want, seen, seen.host.hostEnd?.name ?? ''),
   ];
 }
 

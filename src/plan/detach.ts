@@ -67,6 +67,7 @@ function dropInterface({ ifname, record, guestLink, hostEnd, ovsPort, cameHome }
   } else if (guestLink) {
     steps.push(step({ do: 'link.del', side: 'guest', name: ifname }, because));
   }
+  for (const rule of record?.rules ?? []) steps.push(step({ do: 'rule.del', rule }, because));
   return steps;
 }
 

@@ -1,5 +1,6 @@
 /** Docker's firewall drops what bridges forward; the rule against that, and where it is left alone. */
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import test from 'node:test';
 import {
   type Container,
@@ -15,6 +16,9 @@ import {
   skipUnless,
 } from '../lab.ts';
 import { type Cases, command, type Ground, makeGround, type OwnHost, runCases } from './support.ts';
+
+/** There where dockerd has loaded br_netfilter; without it nothing on a bridge is filtered. */
+const bridgeNetfilter = '/proc/sys/net/bridge/bridge-nf-call-iptables';
 
 const families = ['iptables', 'ip6tables'] as const;
 
@@ -62,7 +66,7 @@ const cases: Cases<Ground> = {
     connect(host, a, 1, '--no-firewall');
     connect(host, b, 2, '--no-firewall');
     assert.deepEqual(rules(host), []);
-    assert.equal(ping(a.pid, '10.0.0.2'), false);
+    assert.equal(ping(a.pid, '10.0.0.2'), !existsSync(bridgeNetfilter));
     host.pipewright(['attach', a.name, '--network', 'br1', '--no-firewall']);
     assert.deepEqual(rules(host), []);
   },
@@ -109,10 +113,10 @@ const cases: Cases<Ground> = {
     for (const program of families) assert.deepEqual(rules(host, program), []);
   },
 
-  'a rule whose bridge was deleted by hand goes with the next one that is made': ({ host, a }) => {
+  'a rule whose bridge was deleted by hand goes with the next one that is made': ({ host, a, b }) => {
     connect(host, a, 1);
     host.ip('link', 'del', 'br1');
-    host.pipework(['br2', a.name, '10.0.0.1/24']);
+    host.pipework(['br2', b.name, '10.0.0.1/24']);
     assert.deepEqual(rules(host), [ruleFor('br2')]);
   },
 
@@ -139,7 +143,7 @@ const cases: Cases<Ground> = {
 test("the rule in Docker's firewall", async (t) => {
   if (skipUnless(t, 'root', 'docker', 'program:iptables', 'program:ip6tables')) return;
   const ground = await makeGround(t, 'fw');
-  runIn(ground.host.name, 'sysctl', ['-qw', 'net.bridge.bridge-nf-call-iptables=1'], { expect: 'any' });
+  runIn(ground.host.name, 'sh', ['-c', `echo 1 > ${bridgeNetfilter}`], { expect: 'any' });
   const fresh = Object.fromEntries(
     Object.entries(cases).map(([name, act]) => [
       name,

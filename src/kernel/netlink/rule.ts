@@ -22,7 +22,7 @@ const ruleAttrs = {
 } as const;
 
 /** What addRule is given: a rule that looks up a table. */
-export type NewRule = Omit<Rule, 'unknown'> & Partial<Pick<Rule, 'unknown'>>;
+export type NewRule = Omit<Rule, 'unknown' | 'priority'> & Partial<Pick<Rule, 'unknown' | 'priority'>>;
 
 function ruleRequest(rule: NewRule): Omit<Request, 'op' | 'flags' | 'type'> {
   const { family, priority, src, dst, iif, oif, fwmark, table, unknown = [] } = rule;
@@ -36,7 +36,7 @@ function ruleRequest(rule: NewRule): Omit<Request, 'op' | 'flags' | 'type'> {
   const attributes = { dst: dst?.ip, src: src?.ip, iif, priority, fwmark, oif, unknown };
   const from = src === undefined ? 'all' : formatCidr(src);
   return {
-    subject: `${priority} from ${from} lookup ${table}${family === 6 ? ' (IPv6)' : ''}`,
+    subject: `${priority === undefined ? '' : `${priority} `}from ${from} lookup ${table}${family === 6 ? ' (IPv6)' : ''}`,
     body: message(header, encodeAttrs(ruleAttrs, { ...attributes, table: table > 255 ? table : undefined })),
   };
 }

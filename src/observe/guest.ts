@@ -1,0 +1,68 @@
+/** Reads the container's side of an attachment: the interface, its routes, and what else is asked for. */
+import { listAddrs } from '../kernel/netlink/addr.ts';
+import { getLink } from '../kernel/netlink/link.ts';
+import { listQdiscs } from '../kernel/netlink/qdisc.ts';
+import { listRoutes } from '../kernel/netlink/route.ts';
+import { listRules } from '../kernel/netlink/rule.ts';
+import type { NetlinkSocket } from '../kernel/netlink/socket.ts';
+import { readSysctl, sysctlPath } from '../kernel/sysctl.ts';
+import type { Attachment } from '../model/attachment.ts';
+import type { Link, Route } from '../model/link.ts';
+import type { LinkWithAddrs, ObservedGuest } from '../model/observed.ts';
+
+/** RT_TABLE_MAIN, RT_TABLE_LOCAL and RTN_UNICAST. */
+const mainTable = 254;
+const localTable = 255;
+const unicast = 1;
+
+/** What is known besides the container's namespace. */
+export interface GuestContext {
+  readonly pid: number | undefined;
+  readonly host: NetlinkSocket;
+  readonly hostEnd: Link | undefined;
+}
+
+/** The container's interface and default routes, and of the rest what `want` asks for. */
+export function observeGuest(guest: NetlinkSocket, want: Attachment, context: GuestContext): ObservedGuest {
+  const { ifname, addrs } = want;
+  const found = getLink(guest, ifname);
+  const link = found?.name === ifname ? found : undefined;
+  const routes = listRoutes(guest, { table: mainTable });
+  const wantsIpv6 = addrs.some(({ cidr, gateway }) => cidr?.family === 6 || gateway?.family === 6);
+  // A link that is yet to be born takes the values of `default`.
+  const read = (key: string): string | undefined =>
+    readSysctl(guest.netns, sysctlPath(link ? ifname : 'default', key));
+  return {
+    pid: context.pid,
+    link: link && withAddrs(guest, link, routes),
+    ipv6Disabled: wantsIpv6 && read('ipv6/disable_ipv6') === '1',
+    sysctls: Object.fromEntries(
+      Object.keys(want.sysctls ?? {}).flatMap((key) => {
+        const value = read(key);
+        return value === undefined ? [] : [[key, value]];
+      }),
+    ),
+    rules: want.rules?.length ? listRules(guest) : [],
+    rates: want.rate ? { out: rateOf(guest, link), in: rateOf(context.host, context.hostEnd) } : {},
+    defaults: routes.filter(({ dst, type }) => dst === undefined && type === unicast),
+  };
+}
+
+/** The limit of what leaves by a link, in bits per second. */
+function rateOf(rtnl: NetlinkSocket, link: Link | undefined): number | undefined {
+  return link && listQdiscs(rtnl, link.ifindex).find(({ kind }) => kind === 'tbf')?.tbf?.rate;
+}
+
+/** A link with its addresses and the routes that leave by it. */
+export function withAddrs(
+  rtnl: NetlinkSocket,
+  link: Link,
+  routes: readonly Route[] = listRoutes(rtnl, {}),
+): LinkWithAddrs {
+  return {
+    link,
+    addrs: listAddrs(rtnl, link.ifindex),
+    // The kernel keeps the table `local` itself.
+    routes: routes.filter(({ dev, table }) => dev === link.ifindex && table !== localTable),
+  };
+}

@@ -1,0 +1,83 @@
+/** What an interface can have besides its link, addresses and routes: sysctls, policy rules, rate limits. Pure. */
+import { type Cidr, formatCidr } from '../model/address.ts';
+import type { Attachment, RuleSpec } from '../model/attachment.ts';
+import type { Rule } from '../model/link.ts';
+import type { Observed } from '../model/observed.ts';
+import type { Operation, Side, Step } from '../model/operation.ts';
+
+/** Sysctls come before addresses: some of them (accept_dad) only matter to addresses that come after. */
+export function planSysctls(want: Attachment, seen: Observed): Step[] {
+  return Object.entries(want.sysctls ?? {}).flatMap(([key, value]) => {
+    const present = seen.guest.sysctls[key];
+    if (present === value) return [];
+    const set = (to: string): Operation => ({ do: 'sysctl.set', link: want.ifname, key, value: to });
+    return [
+      {
+        op: set(value),
+        because: `${key}: ${present ?? 'not there'} -> ${value}`,
+        undo: present === undefined ? [] : [set(present)],
+      },
+    ];
+  });
+}
+
+/** Policy rules that are not there, and those of earlier that are asked for no more. */
+export function planRules(want: Attachment, seen: Observed): Step[] {
+  const { rules } = want;
+  if (rules === undefined) return [];
+  const missing = rules.filter((rule) => !seen.guest.rules.some((present) => isSameRule(rule, present)));
+  const key = ({ family, from, to, table, priority }: RuleSpec): string =>
+    [family, from && formatCidr(from), to && formatCidr(to), table, priority].join(' ');
+  const wanted = new Set(rules.map(key));
+  const surplus = (seen.record?.rules ?? []).filter((rule) => !wanted.has(key(rule)));
+  return [
+    ...missing.map((rule) => ruleStep('rule.add', rule, 'there is no such rule')),
+    ...surplus.map((rule) => ruleStep('rule.del', rule, 'it is asked for no more')),
+  ];
+}
+
+function ruleStep(verb: 'rule.add' | 'rule.del', rule: RuleSpec, because: string): Step {
+  return {
+    op: { do: verb, rule },
+    because,
+    undo: [{ do: verb === 'rule.add' ? 'rule.del' : 'rule.add', rule }],
+  };
+}
+
+const sameCidr = (a: Cidr | undefined, b: Cidr | undefined): boolean =>
+  (a && formatCidr(a)) === (b && formatCidr(b));
+
+function isSameRule(want: RuleSpec, present: Rule): boolean {
+  return (
+    want.family === present.family &&
+    want.table === present.table &&
+    sameCidr(want.from, present.src) &&
+    sameCidr(want.to, present.dst) &&
+    (want.priority === undefined || want.priority === present.priority)
+  );
+}
+
+/**
+ * Rate limits. What the container sends is limited at its own end; what it receives at the host's end, which only a pair
+ * has.
+ */
+export function planRates(want: Attachment, seen: Observed, hostIfname: string): Step[] {
+  const { rate } = want;
+  if (rate === undefined) return [];
+  return [
+    ...planRate('guest', want.ifname, rate.out, seen.guest.rates.out),
+    ...planRate('host', hostIfname, rate.in, seen.guest.rates.in),
+  ];
+}
+
+function planRate(side: Side, link: string, asked: number | undefined, present: number | undefined): Step[] {
+  // The kernel counts whole bytes.
+  const want = asked === undefined ? undefined : Math.floor(asked / 8) * 8;
+  if (want === present || link === '') return [];
+  const set = (rate: number | undefined): Operation => ({ do: 'qdisc.set', side, link, rate });
+  return [{ op: set(want), because: `rate: ${text(present)} -> ${text(want)}`, undo: [set(present)] }];
+}
+
+function text(rate: number | undefined): string {
+  return rate === undefined ? 'no limit' : `${rate} bit/s`;
+}

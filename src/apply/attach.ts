@@ -4,7 +4,7 @@ import type { Container } from '../containers/container.ts';
 import { openContainerNetns } from '../containers/resolve.ts';
 import { hasErrno } from '../errors.ts';
 import { listAddrs } from '../kernel/netlink/addr.ts';
-import { getLink } from '../kernel/netlink/link.ts';
+import { addNetnsId, getLink } from '../kernel/netlink/link.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { announce } from '../kernel/packet.ts';
 import type { Attachment } from '../model/attachment.ts';
@@ -35,6 +35,8 @@ export interface AttachOptions {
   readonly beforeCommit?: (guest: NetlinkSocket) => Promise<void>;
   /** The container's name as that DHCP client knows it, by which it is found again. */
   readonly dhcpGuest?: string;
+  /** See AttachmentRecord; by default `command`. */
+  readonly origin?: AttachmentRecord['origin'];
   /** For tests. */
   readonly beforeStep?: BeforeStep;
 }
@@ -58,6 +60,8 @@ export async function attach(
   using netns = openContainerNetns(container);
   using rtnl = NetlinkSocket.open(netns);
   const guest: Guest = { rtnl, netnsPath: container.netnsPath, label: container.name };
+  // So that the agent hears when somebody changes something in there. It may have its number.
+  if (options.origin === 'kept') host.rtnl.batch([addNetnsId(netns.fd)]);
   const { result, pending } = await prepare(host, container, guest, want, options);
   if (!pending) return result;
   if (options.beforeCommit) {
@@ -69,9 +73,9 @@ export async function attach(
       return await pending.rollBack(error);
     }
   }
-  pending.commit();
+  const warnings = await pending.commit();
   announceAll(guest, want.ifname);
-  return result;
+  return { ...result, warnings: [...result.warnings, ...warnings.map(String)] };
 }
 
 /** Tells the neighbours, of what a lease has brought as well. That nobody hears it is no failure. */
@@ -117,6 +121,7 @@ async function prepare(
     is: {
       ...noteOf(container, guest, want, seen, steps),
       dhcpGuest: options.dhcpGuest ?? seen.record?.dhcpGuest,
+      origin: options.origin ?? 'command',
     },
   };
   const pending = await begin(host, guest, { group: seen.group, steps, note }, options.beforeStep);
@@ -125,7 +130,7 @@ async function prepare(
 
 /** Notes of containers that are gone say nothing any more, but for a NIC that may have come home from there. */
 function forgetSome(host: Host): void {
-  for (const { container, ifname, taken } of host.state.someRecords(8)) {
+  for (const { container, ifname, taken } of host.state.someRecords(2)) {
     if (!taken && !lives(container)) host.state.removeRecord(containerKey(container), ifname);
   }
 }
@@ -153,6 +158,7 @@ function noteOf(
     version: 1,
     container: { runtime, id, name, pid, startTime, netnsPath, netnsInode: guest.rtnl.netns.inode },
     ifname: want.ifname,
+    want,
     network,
     hostIfname: hostIfnameIn(steps) ?? seen.host.hostEnd?.name,
     vlanIfname: vid === undefined || !('uplink' in network) ? undefined : vlanIfnameFor(network.uplink, vid),
@@ -175,7 +181,5 @@ function replacedBy(steps: readonly Step[], seen: Observed): Route[] {
   const own = seen.guest.link?.link.ifindex;
   return steps
     .flatMap(({ undo }) => undo)
-    .flatMap((op) =>
-      op.do === 'route.restore' && op.route.dst === undefined && op.route.dev !== own ? [op.route] : [],
-    );
+    .flatMap((op) => (op.do === 'route.restore' && op.route.dev !== own ? [op.route] : []));
 }

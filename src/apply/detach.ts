@@ -1,5 +1,5 @@
 /** Disconnects containers: what is wanted away is looked up, planned, and taken away in as few messages as it takes. */
-import { randomBytes } from 'node:crypto';
+
 import { existsSync } from 'node:fs';
 import type { Container } from '../containers/container.ts';
 import { PipewrightError } from '../errors.ts';
@@ -8,6 +8,7 @@ import { getLink, listLinks } from '../kernel/netlink/link.ts';
 import { listRoutes } from '../kernel/netlink/route.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { Netns } from '../kernel/netns.ts';
+import { randomBytes } from '../kernel/random.ts';
 import type { Link, Route } from '../model/link.ts';
 import { groupOf, isOurGroup } from '../model/naming.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
@@ -26,6 +27,14 @@ export interface Target {
   readonly ifname: string;
 }
 
+/** How interfaces are taken away. */
+export interface DetachOptions {
+  /** Plan only. */
+  readonly dryRun?: boolean;
+  /** Bridges and sub-interfaces stay although nothing uses them: the container, or another one, will be back. */
+  readonly keepShared?: boolean;
+}
+
 /** What was taken away. */
 export interface DetachResult {
   readonly steps: readonly { readonly command: string; readonly because: string }[];
@@ -39,14 +48,14 @@ export interface DetachResult {
 export async function detach(
   host: Host,
   targets: readonly Target[],
-  options: { readonly dryRun?: boolean } = {},
+  options: DetachOptions = {},
 ): Promise<DetachResult> {
   using _lock = await acquireLock(host.state.lockPath);
   const warnings = options.dryRun ? [] : (await recover(host)).map(String);
   const before = look(host, targets);
   const departures: Departure[] = [];
   try {
-    for (const target of targets) departures.push(await observeDeparture(host, target, before));
+    for (const target of targets) departures.push(await observeDeparture(host, target, before, options));
     if (!options.dryRun) await run(host, departures, before.staying);
   } finally {
     for (const { guest } of departures) guest?.[Symbol.dispose]();
@@ -58,9 +67,10 @@ export async function detach(
 /** The host as it was before anything went. */
 interface Before {
   readonly links: readonly Link[];
-  /** The notes of the attachments that stay, and the host's ends of those that go. */
+  /** The notes of the attachments that stay, and the host's ends and the groups of those that go. */
   readonly staying: readonly AttachmentRecord[];
   readonly leavingEnds: ReadonlySet<string | undefined>;
+  readonly leavingGroups: ReadonlySet<number>;
 }
 
 function look(host: Host, targets: readonly Target[]): Before {
@@ -72,6 +82,7 @@ function look(host: Host, targets: readonly Target[]): Before {
     links: listLinks(host.rtnl),
     staying: records.filter((record) => !isLeaving(record)),
     leavingEnds: new Set(records.filter(isLeaving).map(({ hostIfname }) => hostIfname)),
+    leavingGroups: new Set(records.filter(isLeaving).map(({ group }) => group)),
   };
 }
 
@@ -107,7 +118,12 @@ function openGuest({ container }: Target, record: AttachmentRecord | undefined):
   };
 }
 
-async function observeDeparture(host: Host, target: Target, before: Before): Promise<Departure> {
+async function observeDeparture(
+  host: Host,
+  target: Target,
+  before: Before,
+  { keepShared }: DetachOptions,
+): Promise<Departure> {
   const { container, ifname } = target;
   const record = host.state.record(containerKey(container), ifname);
   const guest = openGuest(target, record);
@@ -122,8 +138,22 @@ async function observeDeparture(host: Host, target: Target, before: Before): Pro
       hint: 'see: pipewright list',
     });
   }
+  refuseTakenName(record, before.links);
   const facts = await observeFacts(host, ifname, record, guest, guestLink, before);
-  return { target, guest, facts, plan: planDetach(facts) };
+  const plan = planDetach(facts);
+  return { target, guest, facts, plan: keepShared ? { ...plan, shared: [] } : plan };
+}
+
+/** A NIC can only come home when nothing else has its name there. */
+function refuseTakenName(record: AttachmentRecord | undefined, links: readonly Link[]): void {
+  const name = record?.taken?.name;
+  if (name === undefined || !links.some((link) => link.name === name && link.group !== record?.group)) return;
+  throw new PipewrightError('NAME_TAKEN', {
+    op: 'detach',
+    subject: `${record?.ifname} in ${record?.container.name}`,
+    detail: `it is the NIC ${name} of the host, where another link has this name now`,
+    hint: `rename or delete that one first: ip link show ${name}`,
+  });
 }
 
 async function observeFacts(
@@ -132,13 +162,15 @@ async function observeFacts(
   record: AttachmentRecord | undefined,
   guest: GuestSocket | undefined,
   guestLink: Link | undefined,
-  { links, staying, leavingEnds }: Before,
+  { links, staying, leavingEnds, leavingGroups }: Before,
 ): Promise<DetachFacts> {
-  const hostEnd = links.find(({ name, kind, lower }) =>
-    record?.hostIfname
-      ? name === record.hostIfname
-      : kind === 'veth' && guestLink && lower === guestLink.ifindex,
+  const hostEnd = links.find(
+    ({ name, kind, group }) =>
+      isOurGroup(group) &&
+      // Both ends of a pair of ours are born with one group; an ifindex says nothing in another namespace.
+      (record?.hostIfname ? name === record.hostIfname : kind === 'veth' && group === guestLink?.group),
   );
+  const guestLinks = guest ? listLinks(guest.rtnl) : [];
   const network = record?.network;
   const vlanLink = links.find(({ name }) => name === record?.vlanIfname);
   const bridge = links.find(
@@ -153,8 +185,10 @@ async function observeFacts(
     record,
     guestLink,
     cameHome: !guestLink && record?.taken !== undefined && links.some(({ group }) => group === record.group),
-    defaults: guest ? listRoutes(guest.rtnl, { table: 254 }).filter(({ dst }) => dst === undefined) : [],
-    guestIfindexes: guest ? listLinks(guest.rtnl).map(({ ifindex }) => ifindex) : [],
+    routes: guest ? listRoutes(guest.rtnl, { table: 254 }) : [],
+    guestIfindexes: guestLinks
+      .filter(({ group, ifindex }) => ifindex !== guestLink?.ifindex && !leavingGroups.has(group))
+      .map(({ ifindex }) => ifindex),
     hostEnd,
     vlanLink,
     vlanShared:
@@ -169,9 +203,15 @@ async function observeFacts(
       ).length,
       hasAddrs: listAddrs(host.rtnl, bridge.ifindex).some(({ scope }) => scope === 0),
     },
+    firewallRule: bridge !== undefined && (await hasFirewallRule(host, bridge.name)),
     bridgeShared: staying.some(({ network }) => network.kind === 'bridge' && network.name === bridge?.name),
     ...(await observeOvs(host, record, hostEnd, leavingEnds)),
   };
+}
+
+async function hasFirewallRule(host: Host, bridge: string): Promise<boolean> {
+  const { hasRule } = await import('../firewall/docker-user.ts');
+  return hasRule(host.netns, bridge);
 }
 
 async function observeOvs(
@@ -240,7 +280,9 @@ async function run(
   const shared = new Map(departures.flatMap(({ plan }) => plan.shared).map(({ op }) => [describe(op), op]));
   failures.push(...(await onHost.runAll([...shared.values()])));
   if (failures.length > 0) throw failures[0];
-  for (const { target, facts } of departures) forget(host, target, facts, staying);
+  handOn(host, departures, staying);
+  // The note goes last: until then the command can be repeated.
+  for (const { target } of departures) host.state.removeRecord(containerKey(target.container), target.ifname);
 }
 
 async function stopClient(host: Host, { ifname }: Target, { record }: DetachFacts): Promise<void> {
@@ -249,19 +291,22 @@ async function stopClient(host: Host, { ifname }: Target, { record }: DetachFact
   await stopDhcpClient({ guest: record.dhcpGuest, ifname, stateDir: host.state.path });
 }
 
-/** The note goes last: until then the command can be repeated. A default route it would have given back is handed on. */
-function forget(
-  host: Host,
-  { container, ifname }: Target,
-  { record, guestLink }: DetachFacts,
-  staying: readonly AttachmentRecord[],
-): void {
-  const key = containerKey(container);
-  const wasReplaced = ({ dev }: Route): boolean => guestLink !== undefined && dev === guestLink.ifindex;
-  for (const other of staying) {
-    if (!record || containerKey(other.container) !== key || !other.replaced.some(wasReplaced)) continue;
-    const replaced = [...other.replaced.filter((route) => !wasReplaced(route)), ...record.replaced];
-    host.state.writeRecord(key, { ...other, replaced });
+/** A route that one which goes had replaced, and that another one replaced after it, is given back by the latter. */
+function handOn(host: Host, departures: readonly Departure[], staying: readonly AttachmentRecord[]): void {
+  const going = departures.flatMap(({ facts: { record } }) => record ?? []);
+  const replaced = new Map([...staying, ...going].map((record) => [record, record.replaced]));
+  for (const { facts } of departures) {
+    const { record, guestLink } = facts;
+    if (!record || !guestLink) continue;
+    const isThere = ({ dev }: Route): boolean => dev === guestLink.ifindex;
+    for (const [other, routes] of replaced) {
+      if (containerKey(other.container) !== containerKey(record.container) || !routes.some(isThere)) continue;
+      replaced.set(other, [...routes.filter((route) => !isThere(route)), ...(replaced.get(record) ?? [])]);
+    }
   }
-  host.state.removeRecord(key, ifname);
+  for (const other of staying) {
+    const routes = replaced.get(other) ?? [];
+    if (routes !== other.replaced)
+      host.state.writeRecord(containerKey(other.container), { ...other, replaced: routes });
+  }
 }

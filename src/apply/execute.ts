@@ -28,11 +28,13 @@ export class Executor {
   /**
    * Runs all of `ops` in order and stops at the first that fails.
    * @param before called with the index of each operation before it is run; then no two share a send()
+   * @param pick which refusal is told when one send() had several
    * @returns why it failed; undefined when all are done
    */
   async run(
     ops: readonly Operation[],
     before?: (index: number) => void,
+    pick: PickRefusal = first,
   ): Promise<{ error: unknown } | undefined> {
     try {
       for (let at = 0; at < ops.length; ) {
@@ -41,7 +43,7 @@ export class Executor {
         if (op && !isRequests(op)) {
           await this.#runAlone(op);
           at += 1;
-        } else at = this.#runTogether(ops, at, before ? 1 : ops.length);
+        } else at = this.#runTogether(ops, at, before ? 1 : ops.length, pick);
       }
       return undefined;
     } catch (error) {
@@ -53,7 +55,7 @@ export class Executor {
   async runAll(ops: readonly Operation[]): Promise<unknown[]> {
     const failures: unknown[] = [];
     for (const op of ops) {
-      const failed = await this.run([op]);
+      const failed = await this.run([op], undefined, worst);
       if (failed && !isDone(failed.error)) failures.push(failed.error);
     }
     return failures;
@@ -81,7 +83,7 @@ export class Executor {
    * after one that it refuses, so any of them may have been done then.
    * @returns the index of the next operation
    */
-  #runTogether(ops: readonly Operation[], at: number, most: number): number {
+  #runTogether(ops: readonly Operation[], at: number, most: number, pick: PickRefusal): number {
     const requests: Request[] = [];
     let side: Side | undefined;
     let next = at;
@@ -102,7 +104,7 @@ export class Executor {
       .side(side)
       .batch(requests)
       .filter((outcome) => outcome !== undefined);
-    if (refusals.length > 0) throw refusals.find((refusal) => !isDone(refusal)) ?? refusals[0];
+    if (refusals.length > 0) throw pick(refusals);
     return next;
   }
 
@@ -201,6 +203,14 @@ function isRequests(op: Operation): op is RequestOperation {
   if (op.do === 'link.take') return op.saved.phy === undefined;
   return !/^(ovs|firewall)\.|^link\.del$|^(ipv6|sysctl)\./.test(op.do);
 }
+
+/** Which of the refusals of one send() is told: the first, as the others may follow from it. */
+type PickRefusal = (refusals: readonly PipewrightError[]) => PipewrightError | undefined;
+
+const first: PickRefusal = ([refusal]) => refusal;
+
+/** Of an undo: one that says that something could not be taken back. */
+const worst: PickRefusal = (refusals) => refusals.find((refusal) => !isDone(refusal)) ?? refusals[0];
 
 /** Whether a refusal says that it is so already: not there (any more), or there already. */
 function isDone(error: unknown): boolean {

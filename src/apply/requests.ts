@@ -1,14 +1,16 @@
 /** Turns operations on the kernel into requests of rtnetlink, and names into ifindexes on the way. */
-import { randomBytes } from 'node:crypto';
+
 import { PipewrightError } from '../errors.ts';
-import { addAddr, delAddr, replaceAddr } from '../kernel/netlink/addr.ts';
+import { delAddr, listAddrs, replaceAddr } from '../kernel/netlink/addr.ts';
 import { addLink, getLink, setLink } from '../kernel/netlink/link.ts';
 import { delRootQdisc, replaceTbf } from '../kernel/netlink/qdisc.ts';
 import { delRoute, replaceRoute } from '../kernel/netlink/route.ts';
 import { addRule, delRule, type NewRule } from '../kernel/netlink/rule.ts';
 import type { NetlinkSocket, Request } from '../kernel/netlink/socket.ts';
+import { randomBytes } from '../kernel/random.ts';
+import { formatCidr, networkOf } from '../model/address.ts';
 import type { RuleSpec } from '../model/attachment.ts';
-import type { Link, NewLink } from '../model/link.ts';
+import type { Addr, Link, NewLink, Route } from '../model/link.ts';
 import { routeProtocol } from '../model/naming.ts';
 import type {
   LinkChange,
@@ -94,12 +96,12 @@ export class Requests {
         this.forget('guest', op.name);
         return [setLink({ ifindex }, { up: false }), setLink({ ifindex }, { name: op.as })];
       }
-      case 'link.unstash':
-        return this.#restore('guest', op.as, op.saved);
+      case 'link.restore':
+        return this.#restoreGuest(op.name, op.saved);
       case 'addr.add': {
         const { cidr, broadcast } = op;
         const ifindex = this.ifindex(op.side, op.link);
-        return [named(op.link, addAddr(ifindex, { cidr, ...(broadcast ? { broadcast } : {}) }))];
+        return [named(op.link, replaceAddr(ifindex, { cidr, ...(broadcast ? { broadcast } : {}) }))];
       }
       case 'addr.del':
         return [named(op.link, delAddr(this.ifindex(op.side, op.link), op.cidr))];
@@ -189,8 +191,8 @@ export class Requests {
     const ifindex = this.ifindex('host', name);
     this.forget('host', name);
     return [
-      setLink({ ifindex }, { group }),
-      setLink({ ifindex }, { name: ifname, netnsFd: this.side('guest').netns.fd }),
+      named(name, setLink({ ifindex }, { group })),
+      named(name, setLink({ ifindex }, { name: ifname, netnsFd: this.side('guest').netns.fd })),
     ];
   }
 
@@ -210,23 +212,75 @@ export class Requests {
     return this.#restore('host', home, saved);
   }
 
+  /** Its successor may have its name already, and is told from it by the group. */
+  #restoreGuest(name: string, saved: SavedLink): Request[] {
+    const now = [name, saved.name].find((known) => getLink(this.side('guest'), known)?.group === saved.group);
+    return this.#restore('guest', now ?? name, saved);
+  }
+
   /** Name, MAC, MTU, group, state, addresses and routes of a link as they were noted. */
   #restore(side: Side, name: string, saved: SavedLink): Request[] {
     const { ifindex } = this.link(side, name);
     this.forget(side, name);
-    const { mac, mtu, group } = saved;
+    const { mac, mtu, group, up } = saved;
     const rename = name === saved.name ? [] : [setLink({ ifindex }, { name: saved.name })];
     return [
       ...rename,
       setLink({ ifindex }, { mac, mtu, group }),
-      ...(saved.up ? [setLink({ ifindex }, { up: true })] : []),
-      ...saved.addrs.map(({ ifindex: _, ...addr }) => replaceAddr(ifindex, addr)),
-      // The kernel makes its own routes from the addresses; those that were added by hand are put back.
-      ...saved.routes
-        .filter(({ protocol }) => protocol !== 2)
-        .map((route) => replaceRoute({ ...route, dev: ifindex })),
+      setLink({ ifindex }, { up }),
+      ...restoreAddrs(ifindex, saved.addrs, listAddrs(this.side(side), ifindex)),
+      ...savedRoutes(saved).map((route) => replaceRoute({ ...route, dev: ifindex })),
     ];
   }
+}
+
+/**
+ * What makes the addresses of a link those that were noted. The order of IPv4 addresses counts, as the first of a subnet
+ * is the source address: when it is another one, all are deleted and added again.
+ */
+function restoreAddrs(ifindex: number, wanted: readonly Addr[], present: readonly Addr[]): Request[] {
+  const ipv4 = (addrs: readonly Addr[]): string[] =>
+    addrs.filter(({ cidr }) => cidr.family === 4).map(addrKey);
+  const inOrder = ipv4(wanted).join() === ipv4(present).join();
+  const notIn = (addrs: readonly Addr[]): ((addr: Addr) => boolean) => {
+    const keys = new Set(addrs.map(addrKey));
+    return (addr) => (addr.cidr.family === 4 ? !inOrder : !keys.has(addrKey(addr)));
+  };
+  return [
+    ...present
+      .filter(notIn(wanted))
+      // The link-local address is the kernel's own.
+      .filter(({ cidr, scope }) => cidr.family === 4 || scope === 0)
+      .map(({ cidr, peer }) => delAddr(ifindex, cidr, peer)),
+    ...wanted.filter(notIn(present)).map(({ ifindex: _, ...addr }) => replaceAddr(ifindex, addr)),
+  ];
+}
+
+/** With the label: when a link is renamed, the kernel makes `eth1:2` of the `eth1` of all addresses but the first. */
+function addrKey({ cidr, peer, unknown = [] }: Addr): string {
+  const others = unknown.map(({ type, data }) => `${type}=${Buffer.from(data).toString('hex')}`);
+  return [formatCidr(cidr), peer, ...others].join(' ');
+}
+
+/** RTPROT_KERNEL, and IFA_F_NOPREFIXROUTE. */
+const byKernel = 2;
+const noPrefixRoute = 0x200;
+
+/**
+ * The routes of a link but for those that the kernel makes from its addresses, in an order in which they can be put back:
+ * a gateway has to be reachable without one.
+ */
+function savedRoutes({ addrs, routes }: SavedLink): Route[] {
+  const isMade = ({ protocol, dst }: Route): boolean =>
+    protocol === byKernel &&
+    addrs.some(
+      ({ cidr, flags, peer }) =>
+        (flags & noPrefixRoute) === 0 &&
+        dst?.prefixLen === cidr.prefixLen &&
+        dst.ip === networkOf(peer === undefined ? cidr : { ...cidr, ip: peer }),
+    );
+  const left = routes.filter((route) => !isMade(route));
+  return [...left.filter(({ gateway }) => !gateway), ...left.filter(({ gateway }) => gateway)];
 }
 
 /** A rule that has no priority of its own gets the kernel's next one. */
@@ -269,7 +323,7 @@ export function sideOf(op: RequestOperation): Side {
     case 'link.take':
       return 'host';
     case 'link.stash':
-    case 'link.unstash':
+    case 'link.restore':
     case 'rule.add':
     case 'rule.del':
       return 'guest';
@@ -307,5 +361,5 @@ function linksOf(op: RequestOperation): [Side, string][] {
 
 /** After these, names mean other links than before. */
 export function changesNames(op: RequestOperation): boolean {
-  return ['link.give', 'link.take', 'link.stash', 'link.unstash'].includes(op.do);
+  return ['link.give', 'link.take', 'link.stash', 'link.restore'].includes(op.do);
 }

@@ -1,6 +1,7 @@
 /** The state directory of one host: lock, journals, and what is noted of each attachment. All below /run. */
-import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, unlinkSync } from 'node:fs';
 import { PipewrightError } from '../errors.ts';
+import type { Cidr } from '../model/address.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { Operation } from '../model/operation.ts';
 import { writeAtomically } from '../store/write.ts';
@@ -26,6 +27,18 @@ export interface Journal {
     | undefined;
 }
 
+/** What is noted of a network of a topology: what the host was given for it. */
+export interface NetworkRecord {
+  readonly version: 1;
+  readonly network: string;
+  readonly kind: string;
+  /** The bridge. */
+  readonly link: string | undefined;
+  /** The link with the host's own addresses, and those. */
+  readonly hostLink: string | undefined;
+  readonly addrs: readonly Cidr[];
+}
+
 /** Paths and files of one host, by the inode of its network namespace. */
 export class StateDir {
   readonly path: string;
@@ -34,6 +47,7 @@ export class StateDir {
     this.path = `${root}/net-${hostInode}`;
     mkdirSync(`${this.path}/journal`, { recursive: true, mode: 0o755 });
     mkdirSync(`${this.path}/attachments`, { recursive: true, mode: 0o755 });
+    mkdirSync(`${this.path}/networks`, { recursive: true, mode: 0o755 });
   }
 
   get lockPath(): string {
@@ -43,12 +57,12 @@ export class StateDir {
   /** Writes a journal and returns its path. On a tmpfs this is no disk access. */
   writeJournal(journal: Journal, transaction: number): string {
     const file = `${this.path}/journal/${journal.pid}-${transaction.toString(16)}.json`;
-    writeAtomically(file, journal);
+    write(file, journal);
     return file;
   }
 
   rewriteJournal(path: string, journal: Journal): void {
-    writeAtomically(path, journal);
+    write(path, journal);
   }
 
   /** Every journal with its path. */
@@ -57,7 +71,7 @@ export class StateDir {
   }
 
   removeFile(path: string): void {
-    rmSync(path, { force: true });
+    remove(path);
   }
 
   #recordPath(containerKey: string, ifname: string): string {
@@ -66,21 +80,15 @@ export class StateDir {
 
   /** @param containerKey `docker-0123456789ab`, see {@link containerKey} */
   record(containerKey: string, ifname: string): AttachmentRecord | undefined {
-    const path = this.#recordPath(containerKey, ifname);
-    try {
-      return JSON.parse(readFileSync(path, 'utf8')) as AttachmentRecord;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw unreadable(path, error);
-    }
+    return read<AttachmentRecord>(this.#recordPath(containerKey, ifname));
   }
 
   writeRecord(containerKey: string, record: AttachmentRecord): void {
-    writeAtomically(this.#recordPath(containerKey, record.ifname), record);
+    write(this.#recordPath(containerKey, record.ifname), record);
   }
 
   removeRecord(containerKey: string, ifname: string): void {
-    rmSync(this.#recordPath(containerKey, ifname), { force: true });
+    remove(this.#recordPath(containerKey, ifname));
   }
 
   /** A few of the notes, other ones each time, so that all are looked at sooner or later and no command reads them all. */
@@ -97,18 +105,30 @@ export class StateDir {
     return this.#read<AttachmentRecord>('attachments').map(({ value }) => value);
   }
 
+  networkRecord(name: string): NetworkRecord | undefined {
+    return this.networkRecords().find(({ network }) => network === name);
+  }
+
+  networkRecords(): NetworkRecord[] {
+    return this.#read<NetworkRecord>('networks').map(({ value }) => value);
+  }
+
+  writeNetworkRecord(record: NetworkRecord): void {
+    write(`${this.path}/networks/${encodeURIComponent(record.network)}.json`, record);
+  }
+
+  removeNetworkRecord(name: string): void {
+    remove(`${this.path}/networks/${encodeURIComponent(name)}.json`);
+  }
+
   #read<T>(folder: string, names = readdirSync(`${this.path}/${folder}`)): { path: string; value: T }[] {
     return names
       .filter((name) => name.endsWith('.json'))
       .sort()
       .flatMap((name) => {
         const path = `${this.path}/${folder}/${name}`;
-        try {
-          return [{ path, value: JSON.parse(readFileSync(path, 'utf8')) as T }];
-        } catch (error) {
-          if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-          throw unreadable(path, error);
-        }
+        const value = read<T>(path);
+        return value === undefined ? [] : [{ path, value }];
       });
   }
 }
@@ -117,6 +137,43 @@ export class StateDir {
 export function containerKey(container: { readonly runtime: string; readonly id: string }): string {
   const { runtime, id } = container;
   return `${runtime}-${/^[0-9a-f]{64}$/.test(id) ? id.slice(0, 12) : id}`;
+}
+
+/** After a crash of the machine nothing here is of use, so nothing is kept from it. */
+function write(path: string, value: unknown): void {
+  writeAtomically(path, value, { lasting: false });
+}
+
+/** Takes a file away that may be gone. rmSync() does so too, by three more system calls. */
+function remove(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+}
+
+/** What a file holds; undefined when there is none, or an empty one: the machine crashed while it was written. */
+function read<T>(path: string): T | undefined {
+  try {
+    const text = readFileSync(path, 'utf8');
+    return text === '' ? undefined : parse<T>(text);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw unreadable(path, error);
+  }
+}
+
+/** What JSON.stringify wrote; the attributes of routes that are not ours to know are bytes, which JSON has not. */
+function parse<T>(text: string): T {
+  if (!text.includes('"Buffer"')) return JSON.parse(text) as T;
+  const isBytes = (value: unknown): value is { data: number[] } =>
+    typeof value === 'object' &&
+    value !== null &&
+    'type' in value &&
+    value.type === 'Buffer' &&
+    'data' in value;
+  return JSON.parse(text, (_key, value: unknown) => (isBytes(value) ? Buffer.from(value.data) : value)) as T;
 }
 
 function unreadable(path: string, cause: unknown): PipewrightError {

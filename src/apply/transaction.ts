@@ -34,16 +34,16 @@ export interface Transaction {
 /** For tests: what is called before each step; it may throw, or end the process. */
 export type BeforeStep = (step: Step, index: number) => void;
 
-/** A transaction whose steps are done, and which can still be taken back. */
+/** A transaction whose steps are done but for the final ones, and which can still be taken back. */
 export interface Pending {
-  /** Makes it final. */
-  commit(): void;
+  /** Makes it final. @returns what failed of the final steps; the next command tries them again */
+  commit(): Promise<unknown[]>;
   /** Takes it back because of `reason`, which is thrown. */
   rollBack(reason: unknown): Promise<never>;
 }
 
 /**
- * Runs every step. The caller holds the host's lock.
+ * Runs every step but the final ones. The caller holds the host's lock.
  * @throws the failure of the step, after everything was taken back; UNDO_INCOMPLETE when not all of it could be
  */
 export async function begin(
@@ -52,7 +52,9 @@ export async function begin(
   transaction: Transaction,
   before?: BeforeStep,
 ): Promise<Pending> {
-  const { steps, note } = transaction;
+  const { note } = transaction;
+  const steps = transaction.steps.filter((step) => !step.final);
+  const final = transaction.steps.filter((step) => step.final);
   const undo = [...steps].reverse().flatMap((step) => step.undo);
   const journal: Journal = {
     version: 1,
@@ -67,19 +69,36 @@ export async function begin(
   const rollBack = async (reason: unknown): Promise<never> => {
     const failures = await executor.runAll(undo);
     if (note) restoreNote(host, note);
-    // What is left to do stays in the journal, for the next command.
-    if (failures.length > 0) throw undoIncomplete(reason, failures);
+    if (failures.length > 0) {
+      abandon(host, path, journal);
+      throw undoIncomplete(reason, failures);
+    }
     host.state.removeFile(path);
     throw reason;
   };
-  const step = before && ((index: number): void => before(steps[index] as Step, index));
-  const failed = await executor.run(
-    steps.map(({ op }) => op),
-    step,
-  );
+  const run = (some: readonly Step[], from: number) =>
+    executor.run(
+      some.map(({ op }) => op),
+      before && ((index): void => before(some[index] as Step, from + index)),
+    );
+  const failed = await run(steps, 0);
   if (failed) return rollBack(failed.error);
   if (note) host.state.writeRecord(note.containerKey, note.is);
-  return { commit: () => host.state.removeFile(path), rollBack };
+  const commit = async (): Promise<unknown[]> => {
+    // From here on the way is forward, whoever goes it.
+    const forward = { ...journal, undo: final.map(({ op }) => op), note: undefined };
+    if (final.length > 0) host.state.rewriteJournal(path, forward);
+    const failure = await run(final, steps.length);
+    if (failure) abandon(host, path, forward);
+    else host.state.removeFile(path);
+    return failure ? [failure.error] : [];
+  };
+  return { commit, rollBack };
+}
+
+/** What is left to do stays in the journal, for the next command, even when that is one of this process. */
+function abandon(host: Host, path: string, journal: Journal): void {
+  host.state.rewriteJournal(path, { ...journal, pid: 0 });
 }
 
 function undoIncomplete(reason: unknown, failures: readonly unknown[]): PipewrightError {

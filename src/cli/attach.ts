@@ -9,6 +9,7 @@ import {
 } from '../config/attach-options.ts';
 import { parseContainerRef } from '../config/container-ref.ts';
 import { resolveContainer } from '../containers/resolve.ts';
+import { asNoted } from '../observe/known.ts';
 import { observeNetwork } from '../observe/network.ts';
 import { print, printError, stepLines } from './output.ts';
 import { requirePrivileges } from './privileges.ts';
@@ -30,7 +31,9 @@ export async function runAttach(flags: AttachFlags, containerText: string): Prom
   await using host = new Host();
   const { type } = await observeNetwork(host, named.name);
   const want = parseAttachment(ref, decideNetwork(named, type, flags), flags);
-  const container = await resolveContainer(ref);
+  const resolved = await resolveContainer(ref);
+  const isDirect = resolved.runtime === 'pid' || resolved.runtime === 'netns';
+  const container = isDirect ? asNoted(resolved, host.state.records(), want.ifname) : resolved;
   using _progress = onProgressLine(`connecting ${want.ifname} of ${containerText}`);
   const { dryRun } = flags;
   const result = await attach(host, container, want, {

@@ -6,7 +6,10 @@ import { checkIfname, printable } from '../config/names.ts';
 import type { Container } from '../containers/container.ts';
 import { resolveContainer } from '../containers/resolve.ts';
 import { PipewrightError } from '../errors.ts';
+import type { ContainerRef } from '../model/attachment.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
+import { containerOf, recordsIn } from '../observe/known.ts';
+import { lives } from '../observe/lives.ts';
 import { print, printError, stepLines } from './output.ts';
 import { requirePrivileges } from './privileges.ts';
 import { onProgressLine } from './progress.ts';
@@ -32,10 +35,17 @@ export async function runDetach(flags: DetachFlags, containerText: string): Prom
   }
   requirePrivileges();
   await using host = new Host();
-  const container = await findContainer(host, containerText);
-  const ours = host.state.records().filter((record) => isOf(record, container));
-  const ifnames = flags.all ? ours.map((record) => record.ifname) : [ifname];
-  const targets: Target[] = ifnames.map((name) => ({ container, ifname: name }));
+  const ref = parseContainerRef(containerText);
+  const records = host.state.records();
+  const container = await findContainer(ref, records);
+  const noted = notedOf(container, ref, records);
+  const chosen = flags.all ? noted : noted.filter((record) => record.ifname === ifname).slice(0, 1);
+  const targets: Target[] = chosen.map((record) => ({
+    container: containerOf(record),
+    ifname: record.ifname,
+  }));
+  if (targets.length === 0 && !flags.all) targets.push({ container, ifname });
+  const ifnames = targets.map((target) => target.ifname);
   using _progress = onProgressLine(`disconnecting ${containerText}`);
   const result = await detach(host, targets, { dryRun: flags.dryRun });
   for (const warning of result.warnings) printError(`warning: ${warning}`);
@@ -49,27 +59,31 @@ export async function runDetach(flags: DetachFlags, containerText: string): Prom
     );
 }
 
-function isOf(record: AttachmentRecord, { runtime, id }: Container): boolean {
-  return record.container.runtime === runtime && record.container.id === id;
-}
-
 /** The container, as its runtime knows it; one that is gone, as it was noted. */
-async function findContainer(host: Host, text: string): Promise<Container> {
-  const ref = parseContainerRef(text);
+async function findContainer(ref: ContainerRef, records: readonly AttachmentRecord[]): Promise<Container> {
   try {
     return await resolveContainer(ref);
   } catch (error) {
-    const { name, runtime } = ref;
-    const noted = host.state
-      .records()
-      .find(
-        ({ container }) =>
-          (runtime === 'any' || runtime === container.runtime) &&
-          (container.name === name ||
-            container.id === name ||
-            (name.length >= 4 && container.id.startsWith(name))),
-      );
+    const noted = records.find((record) => isNamed(record, ref));
     if (!noted) throw error;
-    return { ...noted.container, runtime: noted.container.runtime as Container['runtime'] };
+    return containerOf(noted);
   }
+}
+
+function isNamed({ container }: AttachmentRecord, { name, runtime }: ContainerRef): boolean {
+  if (runtime !== 'any' && runtime !== container.runtime) return false;
+  const isPrefix = name.length >= 4 && container.id.startsWith(name);
+  return container.name === name || container.id === name || isPrefix;
+}
+
+/** The notes of this container, whatever it was called; then those of earlier ones of its name that are gone. */
+function notedOf(
+  container: Container,
+  ref: ContainerRef,
+  records: readonly AttachmentRecord[],
+): AttachmentRecord[] {
+  const isOf = ({ container: { runtime, id } }: AttachmentRecord): boolean =>
+    runtime === container.runtime && id === container.id;
+  const gone = records.filter((record) => isNamed(record, ref) && !lives(record.container));
+  return [...new Set([...records.filter(isOf), ...recordsIn(container, records), ...gone])];
 }

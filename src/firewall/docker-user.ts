@@ -34,22 +34,28 @@ function isDockers(bridge: string): boolean {
  */
 export async function isAllowed(netns: Netns, bridge: string): Promise<boolean> {
   if (isDockers(bridge)) return true;
-  for (const family of families) if (await isMissing(netns, family, bridge)) return false;
+  for (const family of families) if ((await isPresent(netns, family, bridge)) === false) return false;
   return true;
 }
 
-async function isMissing(netns: Netns, family: IpTables, bridge: string): Promise<boolean> {
+/** Whether our rule for this bridge is there, in one of the families. */
+export async function hasRule(netns: Netns, bridge: string): Promise<boolean> {
+  for (const family of families) if (await isPresent(netns, family, bridge)) return true;
+  return false;
+}
+
+/** Whether the chain has our rule; undefined when there is no such chain. */
+async function isPresent(netns: Netns, family: IpTables, bridge: string): Promise<boolean | undefined> {
   const rules = readChain(netns, family.nfproto, 'filter', chain);
-  if (rules) return !hasRule(rules, bridge);
-  if (!usesLegacy(netns, family)) return false;
+  if (rules) return isIn(rules, bridge);
+  if (!usesLegacy(netns, family)) return undefined;
   const listed = await iptables(netns, family, ['-S', chain]);
-  return (
-    listed.status === 0 && !listed.stdout.split('\n').some((line) => commentIn(line) === commentOf(bridge))
-  );
+  if (listed.status !== 0) return undefined;
+  return listed.stdout.split('\n').some((line) => commentIn(line) === commentOf(bridge));
 }
 
 /** The comment is a NUL-terminated string in the rule's data, whichever way it is stored. */
-function hasRule(rules: ChainRules, bridge: string): boolean {
+function isIn(rules: ChainRules, bridge: string): boolean {
   return rules.raw.some((rule) => rule.includes(`${commentOf(bridge)}\0`));
 }
 
@@ -73,7 +79,7 @@ function ruleOf(bridge: string): string[] {
  */
 export async function allowBridge(netns: Netns, bridge: string): Promise<void> {
   for (const family of families) {
-    if (!(await isMissing(netns, family, bridge))) continue;
+    if ((await isPresent(netns, family, bridge)) !== false) continue;
     const done = await iptables(netns, family, ['-I', chain, ...ruleOf(bridge)]);
     if (done.status !== 0 && !isAbsent(done.error)) throw failed(family, bridge, done);
     await removeStale(netns, family);
@@ -84,10 +90,9 @@ export async function allowBridge(netns: Netns, bridge: string): Promise<void> {
 export async function revokeBridge(netns: Netns, bridge: string): Promise<void> {
   if (isDockers(bridge)) return;
   for (const family of families) {
-    const rules = readChain(netns, family.nfproto, 'filter', chain);
-    if (rules ? !hasRule(rules, bridge) : !usesLegacy(netns, family)) continue;
+    if (!(await isPresent(netns, family, bridge))) continue;
     const done = await iptables(netns, family, ['-D', chain, ...ruleOf(bridge)]);
-    // 1: there is no such rule, which the older backend cannot be asked before.
+    // 1: somebody else was faster.
     if (done.status !== 0 && done.status !== 1 && !isAbsent(done.error)) throw failed(family, bridge, done);
   }
 }

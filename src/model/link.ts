@@ -95,6 +95,8 @@ export interface RawAttr {
 export interface Addr {
   readonly ifindex: number;
   readonly cidr: Cidr;
+  /** The other end of a point-to-point link; then the prefix length is that of the peer. */
+  readonly peer?: string;
   /** IPv4 only. */
   readonly broadcast?: string;
   /** RT_SCOPE_*: 0 global, 253 link, 254 host. */
@@ -105,6 +107,8 @@ export interface Addr {
   readonly validLifetime?: number;
   /** Seconds; absent: for ever. */
   readonly preferredLifetime?: number;
+  /** Attributes this program does not know (label, metric, ...), as they came, to be written back unchanged. */
+  readonly unknown?: readonly RawAttr[];
 }
 
 /** A route, `ip route`. */

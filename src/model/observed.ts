@@ -1,5 +1,5 @@
 /** What is there now, as far as one attachment is concerned: read by observe/, compared by plan/. */
-import type { Network, RuleSpec } from './attachment.ts';
+import type { Attachment, Network, RuleSpec } from './attachment.ts';
 import type { Addr, Link, Route, Rule } from './link.ts';
 import type { SavedLink } from './operation.ts';
 
@@ -37,22 +37,29 @@ export interface ObservedHost {
   readonly firewallMissing: boolean;
 }
 
+/** The sysctl that has the next IPv4 address of a subnet take the place of the first when that is deleted. */
+export const promotion = 'ipv4/promote_secondaries';
+
 /** The container's side. */
 export interface ObservedGuest {
   /** A process of the container, where one is known. */
   readonly pid: number | undefined;
   /** The link that has the wanted name already, with the routes that leave by it. */
   readonly link: LinkWithAddrs | undefined;
-  /** IPv6 is switched off on the link, or where there is none yet, on new ones. */
+  /** IPv6 is switched off on the link; where there is none yet, on new ones. */
   readonly ipv6Disabled: boolean;
-  /** Of the link, or where there is none yet, of new ones: the sysctls that are asked for, by the same keys. */
+  /** Of the link, or where there is none yet, of new ones: the sysctls that are asked for and {@link promotion}, by key. */
   readonly sysctls: Readonly<Record<string, string>>;
   /** Policy rules; empty when none is asked for. */
   readonly rules: readonly Rule[];
   /** Rate limits of the link in bits per second; none when none is asked for. */
   readonly rates: { readonly in?: number | undefined; readonly out?: number | undefined };
+  /** IPv6 is switched off on links that are yet to be born. */
+  readonly ipv6DisabledOnNew: boolean;
   /** Default routes of the main table, both families. */
   readonly defaults: readonly Route[];
+  /** Routes of the main table to one address each, among them those to gateways outside of all subnets. */
+  readonly hostRoutes: readonly Route[];
 }
 
 /** Everything a plan is made from. */
@@ -90,6 +97,10 @@ export interface AttachmentRecord {
   readonly replaced: readonly Route[];
   /** The NIC that was moved into the container. */
   readonly taken: SavedLink | undefined;
+  /** Who asked for it: a command line of the moment, or what is kept (a file, or a command that the agent keeps). */
+  readonly origin?: 'once' | 'command' | 'kept' | undefined;
+  /** What was asked for, so that it can be asked for again in the container's next life. */
+  readonly want?: Attachment | undefined;
   /** Policy rules that were made for it; they do not go with the interface. */
   readonly rules?: readonly RuleSpec[] | undefined;
   /** The container's name as the DHCP client of the interface was told it; absent where there is none. */

@@ -92,8 +92,8 @@ export type Operation =
   | { readonly do: 'link.take'; readonly ifname: string; readonly group: number; readonly saved: SavedLink }
   /** A link of the container makes room: set down and renamed, so that its successor can have its name. */
   | { readonly do: 'link.stash'; readonly name: string; readonly as: string }
-  /** And takes its place again, with what setting it down has cost it. */
-  | { readonly do: 'link.unstash'; readonly as: string; readonly saved: SavedLink }
+  /** A link of the container is as it was noted again, whether it has the name `name` now or its own. */
+  | { readonly do: 'link.restore'; readonly name: string; readonly saved: SavedLink }
   | {
       readonly do: 'addr.add';
       readonly side: Side;
@@ -141,6 +141,8 @@ export interface Step {
   readonly because: string;
   /** What takes it back, in this order; safe to run when the operation never happened. */
   readonly undo: readonly Operation[];
+  /** Cannot be taken back, so it is run when all others are done and final. Such steps are the last of a plan. */
+  readonly final?: true;
 }
 
 function route(route: PlannedRoute): string {
@@ -203,8 +205,8 @@ export function describe(op: Operation): string {
       return `ip -n GUEST link set ${op.ifname} netns HOST name ${op.saved.name}`;
     case 'link.stash':
       return `ip -n GUEST link set ${op.name} down name ${op.as}`;
-    case 'link.unstash':
-      return `ip -n GUEST link set ${op.as} name ${op.saved.name} up`;
+    case 'link.restore':
+      return `ip -n GUEST link set ${op.name} name ${op.saved.name} (and all else as before)`;
     case 'addr.add':
       return `${ip} addr add ${formatCidr(op.cidr)}${op.broadcast ? ` brd ${op.broadcast}` : ''} dev ${op.link}`;
     case 'ipv6.enable':

@@ -1,5 +1,5 @@
 /** Reads what is there now, as far as one attachment is concerned. Reads only. */
-import { randomBytes } from 'node:crypto';
+
 import { existsSync } from 'node:fs';
 import { ovsMark } from '../apply/backends.ts';
 import type { Host } from '../apply/host.ts';
@@ -8,6 +8,7 @@ import type { Container } from '../containers/container.ts';
 import { isAllowed } from '../firewall/docker-user.ts';
 import { getLink } from '../kernel/netlink/link.ts';
 import type { NetlinkSocket } from '../kernel/netlink/socket.ts';
+import { randomBytes } from '../kernel/random.ts';
 import { phyOf } from '../kernel/wireless.ts';
 import type { Attachment } from '../model/attachment.ts';
 import type { Link } from '../model/link.ts';

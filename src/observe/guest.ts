@@ -6,9 +6,10 @@ import { listRoutes } from '../kernel/netlink/route.ts';
 import { listRules } from '../kernel/netlink/rule.ts';
 import type { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { readSysctl, sysctlPath } from '../kernel/sysctl.ts';
+import { addressBits } from '../model/address.ts';
 import type { Attachment } from '../model/attachment.ts';
 import type { Link, Route } from '../model/link.ts';
-import type { LinkWithAddrs, ObservedGuest } from '../model/observed.ts';
+import { type LinkWithAddrs, type ObservedGuest, promotion } from '../model/observed.ts';
 
 /** RT_TABLE_MAIN, RT_TABLE_LOCAL and RTN_UNICAST. */
 const mainTable = 254;
@@ -30,14 +31,17 @@ export function observeGuest(guest: NetlinkSocket, want: Attachment, context: Gu
   const routes = listRoutes(guest, { table: mainTable });
   const wantsIpv6 = addrs.some(({ cidr, gateway }) => cidr?.family === 6 || gateway?.family === 6);
   // A link that is yet to be born takes the values of `default`.
-  const read = (key: string): string | undefined =>
-    readSysctl(guest.netns, sysctlPath(link ? ifname : 'default', key));
+  const read = (key: string, of = link ? ifname : 'default'): string | undefined =>
+    readSysctl(guest.netns, sysctlPath(of, key));
+  // What is made anew has the IPv6 addresses of its predecessor, asked for or not.
+  const needsIpv6 = wantsIpv6 || link !== undefined;
   return {
     pid: context.pid,
-    link: link && withAddrs(guest, link, routes),
-    ipv6Disabled: wantsIpv6 && read('ipv6/disable_ipv6') === '1',
+    link: link && withAddrs(guest, link),
+    ipv6Disabled: needsIpv6 && read('ipv6/disable_ipv6') === '1',
+    ipv6DisabledOnNew: needsIpv6 && read('ipv6/disable_ipv6', 'default') === '1',
     sysctls: Object.fromEntries(
-      Object.keys(want.sysctls ?? {}).flatMap((key) => {
+      [...Object.keys(want.sysctls ?? {}), ...(link ? [promotion] : [])].flatMap((key) => {
         const value = read(key);
         return value === undefined ? [] : [[key, value]];
       }),
@@ -45,6 +49,9 @@ export function observeGuest(guest: NetlinkSocket, want: Attachment, context: Gu
     rules: want.rules?.length ? listRules(guest) : [],
     rates: want.rate ? { out: rateOf(guest, link), in: rateOf(context.host, context.hostEnd) } : {},
     defaults: routes.filter(({ dst, type }) => dst === undefined && type === unicast),
+    hostRoutes: routes.filter(
+      ({ family, dst, type }) => dst?.prefixLen === addressBits[family] && type === unicast,
+    ),
   };
 }
 

@@ -1,15 +1,18 @@
 /** Attachment x Observed -> the ordered steps that make the interface. Pure. */
 import { PipewrightError } from '../errors.ts';
-import { broadcastOf, type Cidr, contains, type Family, formatCidr } from '../model/address.ts';
+import { addressBits, broadcastOf, type Cidr, contains, type Family, formatCidr } from '../model/address.ts';
 import { type AddrSpec, type Attachment, formatContainer } from '../model/attachment.ts';
 import type { Route } from '../model/link.ts';
 import { vlanIfnameFor } from '../model/naming.ts';
 import type { LinkWithAddrs, Observed } from '../model/observed.ts';
-import type { Operation, PlannedLink, SavedLink, Step } from '../model/operation.ts';
+import type { Operation, PlannedLink, PlannedRoute, SavedLink, Step } from '../model/operation.ts';
 import { planRates, planRules, planSysctls } from './extras.ts';
 
 /** MTU that `ip link add` gives an Ethernet link when nothing else is said. */
 const defaultMtu = 1500;
+
+/** RFC 8200, section 5. On a link with less the kernel switches IPv6 off, with all addresses. */
+export const ipv6MinMtu = 1280;
 
 /** The metric that a default route has when none is given: what `route replace` would replace. */
 const defaultMetric: Readonly<Record<Family, number>> = { 4: 0, 6: 1024 };
@@ -241,17 +244,22 @@ export function portStep(want: Attachment, seen: Observed, port: string, because
       bridge: name,
       port,
       group: seen.group,
-      externalIds: {
-        'pipework.interface': port,
-        'pipework.bridge': name,
-        ...seen.externalIds,
-        ...(vid === undefined ? {} : { 'pipework.vlan': String(vid) }),
-      },
+      externalIds: portIds(seen, port, { bridge: name, vid }),
       ...(vid === undefined ? {} : { vid }),
     },
     because,
     undo: [{ do: 'ovs.port.del', port, onlyGroup: seen.group }],
   };
+}
+
+/** What the original notes on a port. */
+export function portIds(
+  seen: Observed,
+  port: string,
+  { bridge, vid }: { readonly bridge: string; readonly vid: number | undefined },
+): Record<string, string> {
+  const vlan = vid === undefined ? {} : { 'pipework.vlan': String(vid) };
+  return { 'pipework.interface': port, 'pipework.bridge': bridge, ...seen.externalIds, ...vlan };
 }
 
 /** Settings that the link could not be born with, then addresses and routes. */
@@ -271,7 +279,7 @@ function planLayer3(want: Attachment, seen: Observed): Step[] {
     },
     ...planIpv6(want, seen),
     ...planSysctls(want, seen),
-    ...want.addrs.flatMap(({ cidr }) => (cidr ? [addrStep(want, cidr, [])] : [])),
+    ...want.addrs.flatMap(({ cidr }) => (cidr ? [addrStep(want, cidr)] : [])),
     ...planGateways(want, seen),
     ...want.routes.map(
       (route): Step => ({
@@ -289,21 +297,28 @@ function planLayer3(want: Attachment, seen: Observed): Step[] {
   ];
 }
 
-/** An IPv6 address or gateway cannot be had where IPv6 is switched off. */
-export function planIpv6(want: Attachment, seen: Observed): Step[] {
+/** An IPv6 address or gateway cannot be had where IPv6 is switched off. A new link needs no undo of its own. */
+export function planIpv6(want: Attachment, seen: Observed, undo: readonly Operation[] = []): Step[] {
   const asked = want.addrs.some(({ cidr, gateway }) => cidr?.family === 6 || gateway?.family === 6);
+  if (asked && want.mtu !== undefined && want.mtu < ipv6MinMtu) {
+    throw new PipewrightError('BAD_ARGUMENT', {
+      op: 'attach',
+      subject: `${want.ifname} in ${formatContainer(want.container)}`,
+      detail: `IPv6 needs an MTU of at least ${ipv6MinMtu} bytes, and ${want.mtu} is asked for`,
+    });
+  }
   if (!asked || !seen.guest.ipv6Disabled) return [];
   return [
     {
       op: { do: 'ipv6.enable', link: want.ifname, enable: true },
       because: 'IPv6 is asked for and switched off',
-      undo: [{ do: 'ipv6.enable', link: want.ifname, enable: false }],
+      undo,
     },
   ];
 }
 
 /** `ip addr add`, with the broadcast address for IPv4 whatever tools the host has. */
-export function addrStep(want: Attachment, cidr: Cidr, undo: readonly Operation[]): Step {
+export function addrStep(want: Attachment, cidr: Cidr): Step {
   return {
     op: {
       do: 'addr.add',
@@ -313,50 +328,70 @@ export function addrStep(want: Attachment, cidr: Cidr, undo: readonly Operation[
       ...(cidr.family === 4 ? { broadcast: broadcastOf(cidr) } : {}),
     },
     because: `${want.ifname} does not have ${formatCidr(cidr)}`,
-    undo,
+    // It goes with the new link, or when the link that was there is restored.
+    undo: [],
   };
 }
 
 /** Default routes, each with a route to its gateway where no address of the interface covers it. */
 function planGateways(want: Attachment, seen: Observed): Step[] {
-  return want.addrs.flatMap((spec) =>
-    spec.gateway ? gatewaySteps(want, spec, replacedDefault(spec.gateway.family, seen)) : [],
-  );
+  return want.addrs.flatMap(({ gateway }) => (gateway ? gatewaySteps(want, gateway, seen) : []));
 }
 
 /** The default route that `ip route replace default` of this family would replace. */
 export function replacedDefault(family: Family, seen: Observed): Route | undefined {
-  return seen.guest.defaults.find(
-    (route) => route.family === family && (route.metric ?? defaultMetric[family]) === defaultMetric[family],
-  );
+  return seen.guest.defaults.find((route) => isReplaced(route, family));
+}
+
+function isReplaced(route: Route, family: Family): boolean {
+  return route.family === family && (route.metric ?? defaultMetric[family]) === defaultMetric[family];
 }
 
 /** A gateway: one replacement of the default route, so that there is no moment without one. */
-export function gatewaySteps(want: Attachment, spec: AddrSpec, present: Route | undefined): Step[] {
-  const { gateway } = spec;
-  if (!gateway) return [];
-  const { family, ip } = gateway;
+export function gatewaySteps(
+  want: Attachment,
+  { family, ip }: NonNullable<AddrSpec['gateway']>,
+  seen: Observed,
+): Step[] {
+  const own = seen.guest.link?.link.ifindex;
   const steps: Step[] = [];
   const covered = want.addrs.some(({ cidr }) => cidr && contains(cidr, ip));
   if (!covered && !/^fe[89ab]/.test(ip)) {
-    const dst: Cidr = { family, ip, prefixLen: family === 4 ? 32 : 128 };
-    const route = { family, dst, link: want.ifname };
-    steps.push({
-      op: { do: 'route.replace', side: 'guest', route },
-      because: `${ip} is in no subnet of ${want.ifname}`,
-      undo: [{ do: 'route.del', side: 'guest', route }],
-    });
+    const dst: Cidr = { family, ip, prefixLen: addressBits[family] };
+    // The way to the same gateway that another interface has is replaced as well.
+    const present = seen.guest.hostRoutes.find((route) => isReplaced(route, family) && route.dst?.ip === ip);
+    if (!present || present.dev !== own || present.gateway !== undefined) {
+      steps.push(
+        replaceStep(
+          { family, dst, link: want.ifname },
+          present,
+          own,
+          `${ip} is in no subnet of ${want.ifname}`,
+        ),
+      );
+    }
   }
-  const route = { family, gateway: ip, link: want.ifname };
-  steps.push({
+  const present = replacedDefault(family, seen);
+  const because = present
+    ? `the default route goes via ${present.gateway ?? 'a link'}`
+    : 'there is no default route';
+  return [...steps, replaceStep({ family, gateway: ip, link: want.ifname }, present, own, because)];
+}
+
+function replaceStep(
+  route: PlannedRoute,
+  present: Route | undefined,
+  own: number | undefined,
+  because: string,
+): Step {
+  // What the link itself had comes back when the link is restored, with the addresses that it needs.
+  const others = present && present.dev !== own ? present : undefined;
+  return {
     op: { do: 'route.replace', side: 'guest', route },
-    because: present
-      ? `the default route goes via ${present.gateway ?? 'a link'}`
-      : 'there is no default route',
+    because,
     undo: [
-      ...(present ? [{ do: 'route.restore', side: 'guest', route: present } as const] : []),
+      ...(others ? [{ do: 'route.restore', side: 'guest', route: others } as const] : []),
       { do: 'route.del', side: 'guest', route },
     ],
-  });
-  return steps;
+  };
 }

@@ -1,12 +1,22 @@
 /** What differs between a wanted attachment and the interface that is there: changed in place, or made anew. Pure. */
 import { PipewrightError } from '../errors.ts';
-import { type Cidr, formatCidr } from '../model/address.ts';
+import { type Cidr, contains, formatCidr } from '../model/address.ts';
 import { type Attachment, formatContainer } from '../model/attachment.ts';
 import type { Addr } from '../model/link.ts';
 import { vlanIfnameFor } from '../model/naming.ts';
-import type { LinkWithAddrs, Observed } from '../model/observed.ts';
+import { type LinkWithAddrs, type Observed, promotion } from '../model/observed.ts';
 import type { LinkChange, Operation, Step } from '../model/operation.ts';
-import { addrStep, gatewaySteps, planIpv6, planNetwork, portStep, replacedDefault, saved } from './attach.ts';
+import {
+  addrStep,
+  gatewaySteps,
+  ipv6MinMtu,
+  planIpv6,
+  planNetwork,
+  portIds,
+  portStep,
+  replacedDefault,
+  saved,
+} from './attach.ts';
 import { planRates, planRules, planSysctls } from './extras.ts';
 
 /** The kind of link that a network puts into the container. */
@@ -58,15 +68,29 @@ export function planChange(want: Attachment, seen: Observed, there: LinkWithAddr
   return [
     ...planNetwork(want, seen),
     ...changePort(want, seen),
-    ...changeLink(want, seen, there),
-    ...planIpv6(want, seen),
-    ...planSysctls(want, seen),
-    ...changeAddrs(want, there),
-    ...changeGateways(want, seen, there),
-    ...changeRoutes(want, there),
+    ...restorable(there, [
+      ...changeLink(want, seen, there),
+      ...planIpv6(want, seen, [{ do: 'ipv6.enable', link: want.ifname, enable: false }]),
+      ...planSysctls(want, seen),
+      ...addAddrs(want, there),
+      ...changeGateways(want, seen, there),
+      ...changeRoutes(want, there),
+      ...dropAddrs(want, seen, there),
+    ]),
     ...planRules(want, seen),
     ...planRates(want, seen, seen.host.hostEnd?.name ?? ''),
   ];
+}
+
+/**
+ * Taken back, the link is as it was down to the order of its addresses, by one operation for all steps: a deleted address
+ * takes routes with it, and an MTU below 1280 all of IPv6, so that no step knows by itself what it costs.
+ */
+function restorable(there: LinkWithAddrs, steps: readonly Step[]): Step[] {
+  const [first, ...others] = steps;
+  if (!first) return [];
+  const restore: Operation = { do: 'link.restore', name: there.link.name, saved: saved(there) };
+  return [{ ...first, undo: [...first.undo, restore] }, ...others];
 }
 
 function changePort(want: Attachment, seen: Observed): Step[] {
@@ -109,14 +133,10 @@ function portAgain(
   port: string,
   was: { readonly bridge: string; readonly vid: number | undefined },
 ): Operation {
-  return {
-    do: 'ovs.port.add',
-    bridge: was.bridge,
-    port,
-    group: seen.record?.group ?? seen.group,
-    externalIds: seen.externalIds,
-    ...(was.vid === undefined ? {} : { vid: was.vid }),
-  };
+  const { bridge, vid } = was;
+  const group = seen.record?.group ?? seen.group;
+  const externalIds = portIds(seen, port, was);
+  return { do: 'ovs.port.add', bridge, port, group, externalIds, ...(vid === undefined ? {} : { vid }) };
 }
 
 function masterStep(name: string, master: string, seen: Observed, because: string): Step {
@@ -167,31 +187,50 @@ export function isAsked({ scope, flags }: Addr): boolean {
   return scope === 0 && (flags & permanent) !== 0;
 }
 
-function changeAddrs(want: Attachment, { addrs }: LinkWithAddrs): Step[] {
-  const wanted = want.addrs.flatMap(({ cidr }) => (cidr ? [cidr] : []));
+const cidrsOf = (want: Attachment): Cidr[] => want.addrs.flatMap(({ cidr }) => (cidr ? [cidr] : []));
+
+function addAddrs(want: Attachment, { addrs }: LinkWithAddrs): Step[] {
+  return cidrsOf(want)
+    .filter((cidr) => !addrs.some((addr) => sameCidr(addr.cidr, cidr)))
+    .map((cidr) => addrStep(want, cidr));
+}
+
+/** Last of all, so that what leads over an old address is replaced before it goes, and comes back after it. */
+function dropAddrs(want: Attachment, seen: Observed, { addrs }: LinkWithAddrs): Step[] {
   // No address asked for says nothing about those that are there.
   if (want.addrs.length === 0) return [];
-  const add = wanted
-    .filter((cidr) => !addrs.some((addr) => sameCidr(addr.cidr, cidr)))
-    .map((cidr) => addrStep(want, cidr, [{ do: 'addr.del', side: 'guest', link: want.ifname, cidr }]));
-  const del = addrs
-    .filter((addr) => isAsked(addr) && !wanted.some((cidr) => sameCidr(cidr, addr.cidr)))
-    .map(({ cidr, broadcast }): Step => {
-      const back: Operation = {
-        do: 'addr.add',
-        side: 'guest',
-        link: want.ifname,
-        cidr,
-        ...(broadcast ? { broadcast } : {}),
-      };
-      return {
-        op: { do: 'addr.del', side: 'guest', link: want.ifname, cidr },
-        because: `${formatCidr(cidr)} is not asked for`,
-        undo: [back],
-      };
-    });
-  // New ones first: deleting the first address of a subnet takes the others of that subnet with it in some kernels.
-  return [...add, ...del];
+  const wanted = cidrsOf(want);
+  const gone = ({ cidr }: Addr): boolean =>
+    cidr.family === 6 && want.mtu !== undefined && want.mtu < ipv6MinMtu;
+  const surplus = addrs.filter(
+    (addr) => isAsked(addr) && !gone(addr) && !wanted.some((cidr) => sameCidr(cidr, addr.cidr)),
+  );
+  const steps = surplus.map(
+    ({ cidr }): Step => ({
+      op: { do: 'addr.del', side: 'guest', link: want.ifname, cidr },
+      because: `${formatCidr(cidr)} is not asked for`,
+      undo: [],
+    }),
+  );
+  const staying = [...wanted, ...addrs.filter((addr) => !surplus.includes(addr)).map(({ cidr }) => cidr)];
+  const shared = surplus.some(
+    ({ cidr }) => cidr.family === 4 && staying.some((other) => sameSubnet(cidr, other)),
+  );
+  return shared ? withPromotion(want, seen, steps) : steps;
+}
+
+const sameSubnet = (a: Cidr, b: Cidr): boolean => a.prefixLen === b.prefixLen && contains(a, b.ip);
+
+/** The first IPv4 address of a subnet takes the others of that subnet with it, unless the next is to follow it. */
+function withPromotion(want: Attachment, seen: Observed, steps: readonly Step[]): Step[] {
+  const present = want.sysctls?.[promotion] ?? seen.guest.sysctls[promotion];
+  if (present !== '0') return [...steps];
+  const set = (value: string): Operation => ({ do: 'sysctl.set', link: want.ifname, key: promotion, value });
+  return [
+    { op: set('1'), because: 'the other addresses of the subnet are to stay', undo: [set('0')] },
+    ...steps,
+    { op: set('0'), because: 'as it was', undo: [set('1')] },
+  ];
 }
 
 function changeGateways(want: Attachment, seen: Observed, { link }: LinkWithAddrs): Step[] {
@@ -199,7 +238,7 @@ function changeGateways(want: Attachment, seen: Observed, { link }: LinkWithAddr
     if (!spec.gateway) return [];
     const present = replacedDefault(spec.gateway.family, seen);
     const right = present?.gateway === spec.gateway.ip && present.dev === link.ifindex;
-    return right ? [] : gatewaySteps(want, spec, present);
+    return right ? [] : gatewaySteps(want, spec.gateway, seen);
   });
 }
 
@@ -215,11 +254,7 @@ function changeRoutes(want: Attachment, { routes }: LinkWithAddrs): Step[] {
       return {
         op: { do: 'route.replace', side: 'guest', route },
         because: was ? `${formatCidr(dst)}: another gateway` : `no route to ${formatCidr(dst)}`,
-        undo: [
-          was
-            ? { do: 'route.restore', side: 'guest', route: was }
-            : { do: 'route.del', side: 'guest', route },
-        ],
+        undo: was ? [] : [{ do: 'route.del', side: 'guest', route }],
       };
     });
 }
@@ -229,15 +264,16 @@ export function stashStep(want: Attachment, there: LinkWithAddrs, as: string, be
   return {
     op: { do: 'link.stash', name: want.ifname, as },
     because,
-    undo: [{ do: 'link.unstash', as, saved: saved(there) }],
+    undo: [{ do: 'link.restore', name: as, saved: saved(there) }],
   };
 }
 
 /** The last steps of a re-creation: the predecessor goes, and its port with it. */
 export function dropStashed(seen: Observed, as: string): Step[] {
-  const because = 'its successor is in place';
   const { hostEnd, ovsPort } = seen.host;
-  const port: Step[] =
-    hostEnd && ovsPort ? [{ op: { do: 'ovs.port.del', port: hostEnd.name }, because, undo: [] }] : [];
-  return [{ op: { do: 'link.del', side: 'guest', name: as }, because, undo: [] }, ...port];
+  const drop = (op: Operation): Step => ({ op, because: 'its successor is in place', undo: [], final: true });
+  return [
+    ...(hostEnd && ovsPort ? [drop({ do: 'ovs.port.del', port: hostEnd.name })] : []),
+    drop({ do: 'link.del', side: 'guest', name: as }),
+  ];
 }

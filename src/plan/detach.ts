@@ -12,8 +12,8 @@ export interface DetachFacts {
   readonly guestLink: Link | undefined;
   /** The NIC came home by itself when its container ended, under the name that it had there. */
   readonly cameHome: boolean;
-  /** Default routes of the container's main table, and every link it has. */
-  readonly defaults: readonly Route[];
+  /** Routes of the container's main table, and every link of it that stays. */
+  readonly routes: readonly Route[];
   readonly guestIfindexes: readonly number[];
   /** The host's end of a pair. */
   readonly hostEnd: Link | undefined;
@@ -30,6 +30,8 @@ export interface DetachFacts {
   /** The 802.1Q sub-interface, and whether something else rides on it. */
   readonly vlanLink: Link | undefined;
   readonly vlanShared: boolean;
+  /** Whether Docker's firewall has our rule for the bridge. */
+  readonly firewallRule: boolean;
   /** Whether another attachment of ours is on the same bridge. */
   readonly bridgeShared: boolean;
 }
@@ -71,15 +73,19 @@ function dropInterface({ ifname, record, guestLink, hostEnd, ovsPort, cameHome }
   return steps;
 }
 
-/** The default route that the gateway of this interface replaced, unless another has taken its place meanwhile. */
-function restoreDefaults({ record, guestLink, defaults, guestIfindexes }: DetachFacts): Step[] {
+/** What the gateway of this interface replaced, unless another has taken its place meanwhile. */
+function restoreDefaults({ record, routes, guestIfindexes }: DetachFacts): Step[] {
   return (record?.replaced ?? [])
     .filter((route) => route.dev !== undefined && guestIfindexes.includes(route.dev))
     .filter((route) => {
-      const present = defaults.find(
-        (other) => other.family === route.family && (other.metric ?? 0) === (route.metric ?? 0),
+      const present = routes.find(
+        (other) =>
+          other.family === route.family &&
+          other.dst?.ip === route.dst?.ip &&
+          other.dst?.prefixLen === route.dst?.prefixLen &&
+          (other.metric ?? 0) === (route.metric ?? 0),
       );
-      return present === undefined || present.dev === guestLink?.ifindex;
+      return present?.dev === undefined || !guestIfindexes.includes(present.dev);
     })
     .map((route) =>
       step({ do: 'route.restore', side: 'guest', route }, 'a gateway of this interface had replaced it'),
@@ -93,12 +99,13 @@ function dropVlan({ vlanLink, vlanShared }: DetachFacts): Step[] {
   ];
 }
 
-function dropBridge({ bridge, ovsBridge, bridgeShared }: DetachFacts): Step[] {
+function dropBridge({ bridge, ovsBridge, bridgeShared, firewallRule }: DetachFacts): Step[] {
   const steps: Step[] = [];
   if (bridge && !bridgeShared) {
-    steps.push(
-      step({ do: 'firewall.revoke', bridge: bridge.link.name }, 'nothing of ours is on this bridge'),
-    );
+    if (firewallRule)
+      steps.push(
+        step({ do: 'firewall.revoke', bridge: bridge.link.name }, 'nothing of ours is on this bridge'),
+      );
     if (isOurGroup(bridge.link.group) && bridge.otherPorts === 0 && !bridge.hasAddrs) {
       steps.push(
         step({ do: 'link.del', side: 'host', name: bridge.link.name }, 'made for this, and without ports'),

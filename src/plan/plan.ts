@@ -1,7 +1,9 @@
 /** What to do about a wanted attachment: make it, change it, make it anew, or refuse. Pure. */
 import { PipewrightError } from '../errors.ts';
-import { type Attachment, formatContainer } from '../model/attachment.ts';
-import { hostIfnameFor, isOurGroup } from '../model/naming.ts';
+import type { Cidr } from '../model/address.ts';
+import { type AddrSpec, type Attachment, formatContainer } from '../model/attachment.ts';
+import type { Route } from '../model/link.ts';
+import { hostIfnameFor, isOurGroup, routeProtocol } from '../model/naming.ts';
 import type { LinkWithAddrs, Observed } from '../model/observed.ts';
 import type { Step } from '../model/operation.ts';
 import { planCreate } from './attach.ts';
@@ -63,7 +65,7 @@ function planRecreate(want: Attachment, seen: Observed, why: string): Step[] {
   const inode = seen.group;
   const stash = hostIfnameFor(want.ifname, { inode }, 1);
   // What goes down with the predecessor comes back with it; it is nothing for the successor to replace.
-  const defaults = seen.guest.defaults.filter((route) => route.dev !== there.link.ifindex);
+  const others = ({ dev }: Route): boolean => dev !== there.link.ifindex;
   const fresh: Observed = {
     ...seen,
     host: {
@@ -72,7 +74,13 @@ function planRecreate(want: Attachment, seen: Observed, why: string): Step[] {
       hostEnd: undefined,
       ovsPort: undefined,
     },
-    guest: { ...seen.guest, link: undefined, defaults },
+    guest: {
+      ...seen.guest,
+      link: undefined,
+      ipv6Disabled: seen.guest.ipv6DisabledOnNew,
+      defaults: seen.guest.defaults.filter(others),
+      hostRoutes: seen.guest.hostRoutes.filter(others),
+    },
   };
   return [
     stashStep(want, there, stash, `made anew, ${why}`),
@@ -81,12 +89,33 @@ function planRecreate(want: Attachment, seen: Observed, why: string): Step[] {
   ];
 }
 
-/** What is not asked for anew is taken over from the predecessor: its addresses, and the gateway it leads to. */
-function inherit(want: Attachment, seen: Observed, { link, addrs }: LinkWithAddrs): Attachment {
-  if (want.addrs.length > 0) return want;
-  const kept = addrs.filter(isAsked).map(({ cidr }) => ({ cidr }));
+/** What is not asked for anew is taken over from the predecessor: its MAC address, addresses, gateway and routes. */
+function inherit(want: Attachment, seen: Observed, there: LinkWithAddrs): Attachment {
+  const mac = want.mac ?? ownMac(want, there);
+  const kept = { ...want, ...(mac === undefined ? {} : { mac }) };
+  if (want.addrs.length > 0) return kept;
+  const { link, addrs, routes } = there;
+  const cidrs = addrs.filter(isAsked).map(({ cidr }) => ({ cidr }));
   const gateways = seen.guest.defaults.flatMap(({ dev, family, gateway }) =>
     dev === link.ifindex && gateway ? [{ gateway: { family, ip: gateway } }] : [],
   );
-  return { ...want, addrs: [...kept, ...gateways] };
+  const ours = routes.flatMap(({ dst, gateway, protocol }) =>
+    dst && protocol === routeProtocol && !isGateway(dst, gateways)
+      ? [{ dst, ...(gateway ? { gateway } : {}) }]
+      : [],
+  );
+  return { ...kept, addrs: [...cidrs, ...gateways], routes: want.routes.length > 0 ? want.routes : ours };
+}
+
+const isGateway = ({ ip }: Cidr, gateways: readonly AddrSpec[]): boolean =>
+  gateways.some(({ gateway }) => gateway?.ip === ip);
+
+/** The MAC address of an interface that has one of its own, for one that can: not the NIC's, which some kinds share. */
+function ownMac({ network }: Attachment, { link }: LinkWithAddrs): string | undefined {
+  const shares = (kind: string | undefined, mode: string | undefined): boolean =>
+    !['veth', 'bridge', 'ovs', 'macvlan', 'dummy'].includes(kind ?? '') || mode === 'passthru';
+  const { mode } = link.data;
+  if (shares(link.kind, mode) || shares(network.kind, 'mode' in network ? network.mode : undefined))
+    return undefined;
+  return link.mac;
 }

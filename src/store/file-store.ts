@@ -96,8 +96,13 @@ export class FileStore implements Store {
   }
 
   #pathOf(key: string): string {
-    return `${this.#root}/${key.split('/').map(encodeURIComponent).join('/')}.json`;
+    return `${this.#root}/${key.split('/').map(fileNameOf).join('/')}.json`;
   }
+}
+
+/** Any text as the name of a file; `..` is not to lead anywhere. */
+function fileNameOf(text: string): string {
+  return encodeURIComponent(text).replace(/^\.+$/, (dots) => '%2E'.repeat(dots.length));
 }
 
 function parse<T>(text: string): File<T> | undefined {

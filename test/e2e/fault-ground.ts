@@ -3,7 +3,17 @@
  * that nobody else uses, so that what is there before and after can be compared to the last line.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -18,7 +28,7 @@ import { resolvePid } from '../../src/containers/proc.ts';
 import { Netns } from '../../src/kernel/netns.ts';
 import { parseCidr, parseIp } from '../../src/model/address.ts';
 import type { AddrSpec, Attachment, Network } from '../../src/model/attachment.ts';
-import { diffSnapshots, hasProgram, nsenter, run, runIn, type Snapshot } from '../lab.ts';
+import { diffSnapshots, hasProgram, nsenter, root, run, runIn, type Snapshot } from '../lab.ts';
 
 /** A namespace with a process in it. */
 interface Place {
@@ -42,6 +52,9 @@ export interface AttachAs {
 }
 
 let number = 0;
+
+/** The words that start `bin/pipework`. */
+export const pipework = [process.execPath, path.join(root, 'bin/pipework')];
 
 /** The host, and one container on it. */
 export class Ground {
@@ -131,6 +144,28 @@ export class Ground {
     return [...nsenter(this.host.name), 'unshare', '--mount', 'sh', '-c', cover, this.#ovsDir];
   }
 
+  /**
+   * `bin/pipework WORDS` on this host, where a program of /usr/sbin is a script instead. In it `$real` is the program.
+   * The words before it, for those who start it otherwise: {@link enterWith}.
+   */
+  pipeworkWith(t: TestContext, scripts: Readonly<Record<string, string>>, words: readonly string[]) {
+    const [command = '', ...args] = [...this.enterWith(t, scripts), ...pipework, ...words];
+    return run(command, args, { expect: 'any' });
+  }
+
+  enterWith(t: TestContext, scripts: Readonly<Record<string, string>>): string[] {
+    const dir = mkdtempSync(path.join(tmpdir(), 'pwt-bin-'));
+    t.after(() => rmSync(dir, { recursive: true, force: true }));
+    // The two programs are one, which looks at its name.
+    const binary = realpathSync('/usr/sbin/iptables');
+    for (const name of ['iptables', 'ip6tables']) copyFileSync(binary, `${dir}/${name}`);
+    const cases = Object.entries(scripts).map(([name, script]) => `*/${name}) ${script};;`);
+    const text = `#!/bin/sh\nreal=${dir}/\${0##*/}\ncase $0 in\n${cases.join('\n')}\nesac\nexec "$real" "$@"\n`;
+    writeFileSync(`${dir}/script`, text, { mode: 0o755 });
+    const cover = `mount --bind ${dir}/script ${binary} && exec "$@"`;
+    return [...this.enter, 'unshare', '--mount', 'sh', '-c', cover, 'sh'];
+  }
+
   /** All that an attach can change: both namespaces, Open vSwitch, the firewall, the state directory. */
   dump(guest = this.guest): Snapshot {
     const entries = new Map<string, string>();
@@ -166,9 +201,12 @@ export class Ground {
 }
 
 /** What is different; empty when nothing is. The kernel and ovs-vswitchd may take a moment to settle: up to 3 s. */
-export async function differences(before: Snapshot, now: () => Snapshot): Promise<string[]> {
+export async function differences(
+  before: Snapshot | (() => Snapshot),
+  now: () => Snapshot,
+): Promise<string[]> {
   for (let waited = 0; ; waited += 30) {
-    const lines = diffSnapshots(before, now());
+    const lines = diffSnapshots(typeof before === 'function' ? before() : before, now());
     if (lines.length === 0 || waited >= 3000) return lines;
     await sleep(30);
   }
@@ -176,18 +214,17 @@ export async function differences(before: Snapshot, now: () => Snapshot): Promis
 
 /** The same thing on two grounds has other numbers: pids, groups, random MAC addresses and names. */
 export function normalise(snapshot: Snapshot, { guest, stateDir }: Ground): Snapshot {
-  const groups = new Map<string, string>();
   const plain = (text: string): string =>
     text
       .replaceAll(stateDir, 'STATE')
       .replaceAll(new RegExp(`(pl|pid-|")${guest.pid}\\b`, 'g'), '$1PID')
       .replace(/\bpw[0-9a-f]{13}\b/g, 'pwNAME')
-      .replace(/"group":"(\d+)"/g, '"group":"ours"')
+      .replace(/"(startTime|id|name|netnsPath)":"(\d+|\/proc\/\d+\/ns\/net)"/g, '"$1":"NUMBER"')
+      .replace(/"(pid|netnsInode|group)":\d+/g, '"$1":0')
       .replace(/pipewright\.group",?"?:?"(\d+)"/g, 'pipewright.group":"ours"')
-      .replace(/"address":"[0-9a-f:]{17}"/g, '"address":"MAC"')
+      .replace(/"(\d{10}|([0-9a-f]{2}:){5}[0-9a-f]{2})"/g, '"NUMBER"')
       .replace(/"fe80:[0-9a-f:]*"/g, '"LL"')
       .replace(/\bfe80:[0-9a-f:]+/g, 'LL');
-  groups.clear();
   return new Map([...snapshot].map(([key, value]) => [plain(key), plain(value)]));
 }
 

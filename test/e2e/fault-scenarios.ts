@@ -13,6 +13,8 @@ export interface Scenario {
   readonly want: Want;
   /** The operations that this takes, so that a scenario does not quietly become another one. */
   readonly operations: string;
+  /** How many of them, at the end, cannot be taken back. */
+  readonly final?: number;
 }
 
 /** A first interface of the container, to `wire0` on the host, with a default route of each family. */
@@ -62,6 +64,13 @@ const sysctlIn = (ground: Ground, setting: string): void => {
 const had = async (ground: Ground, want: Want): Promise<void> => {
   await ground.attach(want);
 };
+
+/** The scenario of this name. */
+export function scenarioOf(name: string): Scenario {
+  const found = scenarios.find((scenario) => scenario.name.startsWith(name));
+  if (!found) throw new Error(`no scenario ${name}`);
+  return found;
+}
 
 export const scenarios: readonly Scenario[] = [
   {
@@ -209,7 +218,7 @@ export const scenarios: readonly Scenario[] = [
       });
       ground.inGuest(
         'route add 10.97.0.0/16 via 10.1.0.9 proto static',
-        'route add default via 10.1.0.1 table 100',
+        'route add default via 10.1.0.1 table 101',
       );
     },
     want: {
@@ -217,9 +226,24 @@ export const scenarios: readonly Scenario[] = [
       addrs: ['10.1.0.7/24', '10.2.0.6/24@10.2.0.1', 'fd02::5/64@fd02::1'],
       routes: [{ dst: { family: 4, ip: '10.98.0.0', prefixLen: 16 }, gateway: '10.2.0.8' }],
       mac: '02:00:00:00:00:02',
+      mtu: 1400,
+    },
+    operations:
+      'link.set link.set link.set addr.add addr.add route.replace route.replace route.replace sysctl.set addr.del addr.del addr.del sysctl.set',
+  },
+  {
+    name: 'change in place: an MTU too small for IPv6, and another address of the subnet',
+    prepare: (ground) =>
+      had(ground, {
+        network: { kind: 'bridge', name: 'br1' },
+        addrs: ['10.1.0.5/24@192.168.77.1', '10.1.0.6/24', 'fd01::5/64@fd01::1'],
+      }),
+    want: {
+      network: { kind: 'bridge', name: 'br1' },
+      addrs: ['10.1.0.6/24', '10.1.0.7/24@10.1.0.1'],
       mtu: 1200,
     },
-    operations: '',
+    operations: 'link.set link.set addr.add route.replace sysctl.set addr.del sysctl.set',
   },
   {
     name: 'change in place: another bridge, which is new',
@@ -264,11 +288,12 @@ export const scenarios: readonly Scenario[] = [
         addrs: ['10.1.0.5/24@10.1.0.1', '10.1.0.6/24', 'fd01::5/64@fd01::1'],
         routes: [{ dst: { family: 4, ip: '10.99.0.0', prefixLen: 16 }, gateway: '10.1.0.9' }],
       });
-      ground.inGuest('route add default via 10.1.0.1 table 100', 'link set eth1 mtu 1480');
+      ground.inGuest('route add default via 10.1.0.1 table 101', 'link set eth1 mtu 1480');
     },
     want: { network: { kind: 'macvlan', uplink: 'nic0', mode: 'bridge' } },
     operations:
-      'link.stash link.set link.add link.set addr.add addr.add addr.add route.replace route.replace link.del',
+      'link.stash link.set link.add link.set addr.add addr.add addr.add route.replace route.replace route.replace link.del',
+    final: 1,
   },
   {
     name: 'made anew: from Open vSwitch to a macvlan',
@@ -283,6 +308,7 @@ export const scenarios: readonly Scenario[] = [
     },
     want: { network: { kind: 'macvlan', uplink: 'nic0', mode: 'bridge' }, addrs: ['10.1.0.5/24'] },
     operations: 'link.stash link.set link.add link.set addr.add ovs.port.del link.del',
+    final: 2,
   },
   {
     name: 'made anew: another mode of macvlan',
@@ -296,5 +322,6 @@ export const scenarios: readonly Scenario[] = [
     },
     want: { network: { kind: 'macvlan', uplink: 'nic0', mode: 'private' }, addrs: ['10.1.0.5/24@10.1.0.1'] },
     operations: 'link.stash link.add link.set addr.add route.replace link.del',
+    final: 1,
   },
 ];

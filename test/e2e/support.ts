@@ -93,7 +93,7 @@ const listAll = [
 ].join('; ');
 
 /** Link-local IPv6 comes and goes by itself a moment after a link does; packets are counted. */
-const byItself = /\b(fe80:|ff00::)|^[#:]/;
+const byItself = /\b(fe80:|ff00::)|^[#:]|^qdisc (noop|noqueue) /;
 
 function linesOf(host: OwnHost, guests: readonly Where[]): string[] {
   const places = [host.name, ...guests].flatMap((where) =>
@@ -101,7 +101,8 @@ function linesOf(host: OwnHost, guests: readonly Where[]): string[] {
       .stdout.split('\n')
       .filter((text) => text !== '' && !byItself.test(text))
       .map(
-        (text) => `${where} ${text.replace(/^\d+: | state \S+|[A-Z_-]*(CARRIER|LOWER_UP),?|tentative/g, '')}`,
+        (text) =>
+          `${where} ${text.replace(/^\d+: | state \S+| qdisc \S+|[A-Z_-]*(CARRIER|LOWER_UP),?|tentative/g, '')}`,
       ),
   );
   const folders = ['attachments', 'journal'].map((name) => path.join(host.stateDir, name)).filter(existsSync);

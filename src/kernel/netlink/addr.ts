@@ -1,7 +1,7 @@
 /** Addresses of links, `ip addr`. From <linux/if_addr.h>, v6.12. */
 import { type Cidr, formatCidr } from '../../model/address.ts';
 import type { Addr } from '../../model/link.ts';
-import { attr, type Codec, decodeAttrs, encodeAttrs, ip, u32 } from './codec.ts';
+import { type Attrs, attr, type Codec, decodeAttrs, encodeAttrs, ip, u32 } from './codec.ts';
 import { afOf, familyOfAf, message } from './header.ts';
 import { type NetlinkSocket, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, type Request } from './socket.ts';
 
@@ -62,15 +62,16 @@ function subjectOf(ifindex: number, cidr: Cidr): string {
 }
 
 function newAddr(ifindex: number, addr: NewAddr): Omit<Request, 'op' | 'flags'> {
-  const { cidr, broadcast, scope, validLifetime: valid, preferredLifetime: preferred } = addr;
+  const { cidr, peer, broadcast, scope, validLifetime: valid, preferredLifetime: preferred, unknown } = addr;
   const flags = (addr.flags ?? 0) & wantable;
   const limited = valid !== undefined || preferred !== undefined;
   const attributes = encodeAttrs(addrAttrs, {
-    address: cidr.ip,
+    address: peer ?? cidr.ip,
     local: cidr.ip,
     broadcast,
     flags: flags === 0 ? undefined : flags,
     cacheinfo: limited ? { valid: valid ?? forEver, preferred: preferred ?? valid ?? forEver } : undefined,
+    ...(unknown ? { unknown } : {}),
   });
   return {
     subject: subjectOf(ifindex, cidr),
@@ -90,8 +91,8 @@ export function replaceAddr(ifindex: number, addr: NewAddr): Request {
 }
 
 /** `ip addr del`; EADDRNOTAVAIL when it is not there. */
-export function delAddr(ifindex: number, cidr: Cidr): Request {
-  const attributes = encodeAttrs(addrAttrs, { address: cidr.ip, local: cidr.ip });
+export function delAddr(ifindex: number, cidr: Cidr, peer?: string): Request {
+  const attributes = encodeAttrs(addrAttrs, { address: peer ?? cidr.ip, local: cidr.ip });
   return {
     op: 'addr.del',
     subject: subjectOf(ifindex, cidr),
@@ -103,18 +104,21 @@ export function delAddr(ifindex: number, cidr: Cidr): Request {
 
 function decodeAddr(body: Buffer): Addr | undefined {
   const family = familyOfAf(body.readUInt8(0));
-  const { address, local, broadcast, cacheinfo: lifetimes, flags } = decodeAttrs(addrAttrs, body.subarray(8));
+  const attributes: Attrs<typeof addrAttrs> = decodeAttrs(addrAttrs, body.subarray(8));
+  const { address, local, broadcast, cacheinfo: lifetimes, flags, unknown = [] } = attributes;
   const own = local ?? address;
   if (family === undefined || own === undefined) return undefined;
   const { valid = forEver, preferred = forEver } = lifetimes ?? {};
   return {
     ifindex: body.readUInt32LE(4),
     cidr: { family, ip: own, prefixLen: body.readUInt8(1) },
+    ...(address === undefined || address === own ? {} : { peer: address }),
     ...(broadcast === undefined ? {} : { broadcast }),
     scope: body.readUInt8(3),
     flags: flags ?? body.readUInt8(2),
     ...(valid === forEver ? {} : { validLifetime: valid }),
     ...(preferred === forEver ? {} : { preferredLifetime: preferred }),
+    ...(unknown.length === 0 ? {} : { unknown }),
   };
 }
 

@@ -10,6 +10,7 @@ const RTM_NEWLINK = 16;
 const RTM_DELLINK = 17;
 const RTM_GETLINK = 18;
 const RTM_SETLINK = 19;
+const RTM_NEWNSID = 88;
 const RTM_GETNSID = 90;
 const RTM_NEWLINKPROP = 108;
 const RTM_DELLINKPROP = 109;
@@ -187,4 +188,13 @@ export function netnsIdOf(rtnl: NetlinkSocket, netnsFd: number): number | undefi
   const answer = rtnl.get({ op: 'netns.id', subject: `fd ${netnsFd}`, type: RTM_GETNSID, flags: 0, body });
   const nsid = answer && decodeAttrs(netnsAttrs, answer.subarray(4)).nsid;
   return nsid === undefined || nsid < 0 ? undefined : nsid;
+}
+
+/**
+ * `ip netns set NAME auto`: gives another namespace a number in the socket's one. Only of numbered namespaces a monitor
+ * hears (see monitor.ts). EEXIST when it has one.
+ */
+export function addNetnsId(netnsFd: number): Request {
+  const body = message(Buffer.alloc(4), encodeAttrs(netnsAttrs, { fd: netnsFd, nsid: -1 }));
+  return { op: 'netns.set', subject: `fd ${netnsFd}`, type: RTM_NEWNSID, flags: 0, body };
 }

@@ -127,18 +127,29 @@ const packagesApart = {
 /** Modules of Node's that cost a command 1 to 9 ms and that most commands never use. */
 const slowBuiltins = ['child_process', 'crypto', 'net', 'timers/promises'].map((name) => `node:${name}`);
 
-/** Has each of them loaded when something of it is first used, and not when the program starts. */
+/**
+ * Has each of them loaded when a function of it is first called, and not when the program starts. What is imported of
+ * them and is not a function makes the build fail.
+ */
 const builtinsLate = {
   name: 'builtins-late',
   setup: ({ onResolve, onLoad }) => {
-    onResolve({ filter: /^node:/ }, ({ path: name, namespace }) =>
-      slowBuiltins.includes(name) && namespace !== 'late' ? { path: name, namespace: 'late' } : undefined,
+    onResolve({ filter: /^node:/ }, ({ path: name, kind }) =>
+      slowBuiltins.includes(name) && kind === 'import-statement'
+        ? { path: name, namespace: 'late', sideEffects: false }
+        : undefined,
     );
     onLoad({ filter: /./, namespace: 'late' }, async ({ path: name }) => {
-      const getters = Object.keys(await import(name)).map(
-        (key) => `get ${key}() { return require('${name}').${key}; }`,
+      const callable = Object.entries(await import(name)).filter(
+        ([key, value]) => typeof value === 'function' && key !== 'default',
       );
-      return { contents: `module.exports = { ${getters.join(',\n')} };` };
+      const lines = callable.map(
+        ([key]) => `export function ${key}(...args) {
+  const { ${key}: real } = require('${name}');
+  return new.target ? new real(...args) : real(...args);
+}`,
+      );
+      return { contents: lines.join('\n') };
     });
   },
 };

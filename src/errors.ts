@@ -6,6 +6,7 @@
 /** Every code with the sentence that explains it; docs/reference/errors.md is checked against this table. */
 export const errorCodes = {
   BAD_ARGUMENT: 'The command line or a value in it cannot be understood.',
+  BAD_TOPOLOGY: 'The topology files say what cannot be understood or cannot be.',
   NOT_PERMITTED: 'This needs root (CAP_NET_ADMIN and CAP_SYS_ADMIN).',
   CONTAINER_UNKNOWN: 'No container of this name is known to any runtime on this host.',
   CONTAINER_AMBIGUOUS: 'More than one container matches.',

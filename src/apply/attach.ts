@@ -19,7 +19,7 @@ import { type IfPresent, planAttach } from '../plan/plan.ts';
 import type { Host } from './host.ts';
 import { acquireLock } from './lock.ts';
 import { containerKey } from './state.ts';
-import { type BeforeStep, begin, type Guest, recover } from './transaction.ts';
+import { type BeforeStep, begin, type Guest, type Pending, recover } from './transaction.ts';
 
 /** How an attachment is made. */
 export interface AttachOptions {
@@ -37,6 +37,8 @@ export interface AttachOptions {
   readonly dhcpGuest?: string;
   /** See AttachmentRecord; by default `command`. */
   readonly origin?: AttachmentRecord['origin'];
+  /** Is given the transaction instead of its being made final: whoever takes it commits it, or takes it back. */
+  readonly hold?: ((pending: Pending) => void) | undefined;
   /** For tests. */
   readonly beforeStep?: BeforeStep;
 }
@@ -73,18 +75,19 @@ export async function attach(
       return await pending.rollBack(error);
     }
   }
-  const warnings = await pending.commit();
-  announceAll(guest, want.ifname);
+  const warnings = options.hold ? [] : await pending.commit();
+  options.hold?.(pending);
+  announceAll(guest, want, options.beforeCommit !== undefined);
   return { ...result, warnings: [...result.warnings, ...warnings.map(String)] };
 }
 
 /** Tells the neighbours, of what a lease has brought as well. That nobody hears it is no failure. */
-function announceAll({ rtnl }: Guest, ifname: string): void {
+function announceAll({ rtnl }: Guest, { ifname, addrs }: Attachment, leased: boolean): void {
   const link = getLink(rtnl, ifname);
   if (!link || link.mac.length !== macLength) return;
-  const cidrs = listAddrs(rtnl, link.ifindex)
-    .filter(({ scope }) => scope === 0)
-    .map(({ cidr }) => cidr);
+  const cidrs = leased
+    ? listAddrs(rtnl, link.ifindex).flatMap(({ scope, cidr }) => (scope === 0 ? [cidr] : []))
+    : addrs.flatMap(({ cidr }) => cidr ?? []);
   try {
     announce(rtnl.netns, link.ifindex, link.mac, cidrs);
   } catch (error) {
@@ -128,9 +131,13 @@ async function prepare(
   return { result, pending };
 }
 
-/** Notes of containers that are gone say nothing any more, but for a NIC that may have come home from there. */
+/**
+ * Notes of containers that are gone say nothing any more, but for a NIC that may have come home from there. Two of them
+ * for each attachment, on average, keep those that are gone fewer than those that live.
+ */
 function forgetSome(host: Host): void {
-  for (const { container, ifname, taken } of host.state.someRecords(2)) {
+  if (Math.random() > 0.25) return;
+  for (const { container, ifname, taken } of host.state.someRecords(8)) {
     if (!taken && !lives(container)) host.state.removeRecord(containerKey(container), ifname);
   }
 }
@@ -154,13 +161,14 @@ function noteOf(
   const { network } = want;
   const vid = 'uplink' in network && 'vid' in network ? network.vid : undefined;
   const { moving } = seen.host;
+  const isPair = network.kind === 'bridge' || network.kind === 'ovs';
   return {
     version: 1,
     container: { runtime, id, name, pid, startTime, netnsPath, netnsInode: guest.rtnl.netns.inode },
     ifname: want.ifname,
     want,
     network,
-    hostIfname: hostIfnameIn(steps) ?? seen.host.hostEnd?.name,
+    hostIfname: hostIfnameIn(steps) ?? (isPair ? seen.host.hostEnd?.name : undefined),
     vlanIfname: vid === undefined || !('uplink' in network) ? undefined : vlanIfnameFor(network.uplink, vid),
     group: madeAnew(steps) ? seen.group : (seen.record?.group ?? seen.guest.link?.link.group ?? seen.group),
     replaced: [...(seen.record?.replaced ?? []), ...replacedBy(steps, seen)],

@@ -2,6 +2,7 @@
 import type { Operation } from '../model/operation.ts';
 import type { Backends } from './execute.ts';
 import type { Host } from './host.ts';
+import { heldLocks } from './lock.ts';
 
 /** The external_ids key of what pipewright made in Open vSwitch; its value is the group of the transaction. */
 export const ovsMark = 'pipewright.group';
@@ -47,6 +48,6 @@ async function runOvs(host: Host, op: Extract<Operation, { do: `ovs.${string}` }
 
 async function runFirewall(host: Host, op: Extract<Operation, { do: `firewall.${string}` }>): Promise<void> {
   const { allowBridge, revokeBridge } = await import('../firewall/docker-user.ts');
-  if (op.do === 'firewall.allow') await allowBridge(host.netns, op.bridge);
-  else await revokeBridge(host.netns, op.bridge);
+  if (op.do === 'firewall.allow') await allowBridge(host.netns, op.bridge, heldLocks());
+  else await revokeBridge(host.netns, op.bridge, heldLocks());
 }

@@ -20,7 +20,7 @@ export async function acquireLock(path: string, timeoutMs = 60_000): Promise<Loc
   try {
     const deadline = Date.now() + timeoutMs;
     for (let pauseMs = 1; ; pauseMs = Math.min(20, pauseMs * 2)) {
-      if (tryLock(fd, path)) return { fd, [Symbol.dispose]: () => closeSync(fd) };
+      if (tryLock(fd, path)) return hold(fd);
       if (Date.now() > deadline) throw lockTimeout(path);
       await new Promise((resolve) => setTimeout(resolve, pauseMs));
     }
@@ -28,6 +28,25 @@ export async function acquireLock(path: string, timeoutMs = 60_000): Promise<Loc
     closeSync(fd);
     throw error;
   }
+}
+
+const held = new Set<number>();
+
+function hold(fd: number): Lock {
+  held.add(fd);
+  const release = (): void => {
+    held.delete(fd);
+    closeSync(fd);
+  };
+  return { fd, [Symbol.dispose]: release };
+}
+
+/**
+ * The locks that this process holds, to be inherited by a program that changes something: should this process be killed,
+ * the lock is held on until that program has ended, and nobody takes back what is not done yet.
+ */
+export function heldLocks(): readonly number[] {
+  return [...held];
 }
 
 function tryLock(fd: number, path: string): boolean {

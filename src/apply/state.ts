@@ -1,5 +1,7 @@
 /** The state directory of one host: lock, journals, and what is noted of each attachment. All below /run. */
+import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, unlinkSync } from 'node:fs';
+import { startTimeOf } from '../containers/proc.ts';
 import { PipewrightError } from '../errors.ts';
 import type { Cidr } from '../model/address.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
@@ -21,9 +23,14 @@ export interface Journal {
     | undefined;
   /** In the order in which they are to be run. */
   readonly undo: readonly Operation[];
-  /** The note of the attachment as it was before. */
+  /** The note of the attachment as it was before, and the DHCP client that may be at work, by its container. */
   readonly note:
-    | { readonly containerKey: string; readonly ifname: string; readonly was: AttachmentRecord | undefined }
+    | {
+        readonly containerKey: string;
+        readonly ifname: string;
+        readonly was: AttachmentRecord | undefined;
+        readonly dhcpGuest: string | undefined;
+      }
     | undefined;
 }
 
@@ -57,17 +64,23 @@ export class StateDir {
   /** Writes a journal and returns its path. On a tmpfs this is no disk access. */
   writeJournal(journal: Journal, transaction: number): string {
     const file = `${this.path}/journal/${journal.pid}-${transaction.toString(16)}.json`;
-    write(file, journal);
+    this.#write(file, journal);
     return file;
   }
 
   rewriteJournal(path: string, journal: Journal): void {
-    write(path, journal);
+    this.#write(path, journal);
   }
 
-  /** Every journal with its path. */
+  /** Every journal with its path. What processes that were killed have left half-written is removed on the way. */
   journals(): { path: string; value: Journal }[] {
-    return this.#read<Journal>('journal');
+    const names = readdirSync(`${this.path}/journal`);
+    for (const name of names) {
+      const [, writer] = /^torn\.(\d+)$/.exec(name) ?? [];
+      if (writer !== undefined && startTimeOf(Number(writer)) === undefined)
+        remove(`${this.path}/journal/${name}`);
+    }
+    return this.#read<Journal>('journal', names);
   }
 
   removeFile(path: string): void {
@@ -75,7 +88,10 @@ export class StateDir {
   }
 
   #recordPath(containerKey: string, ifname: string): string {
-    return `${this.path}/attachments/${encodeURIComponent(containerKey)}-${encodeURIComponent(ifname)}.json`;
+    const name = `${encodeURIComponent(containerKey)}-${encodeURIComponent(ifname)}`;
+    // The path of a namespace can be longer than a file name can be.
+    const short = name.length <= 200 ? name : createHash('sha256').update(name).digest('hex');
+    return `${this.path}/attachments/${short}.json`;
   }
 
   /** @param containerKey `docker-0123456789ab`, see {@link containerKey} */
@@ -84,7 +100,7 @@ export class StateDir {
   }
 
   writeRecord(containerKey: string, record: AttachmentRecord): void {
-    write(this.#recordPath(containerKey, record.ifname), record);
+    this.#write(this.#recordPath(containerKey, record.ifname), record);
   }
 
   removeRecord(containerKey: string, ifname: string): void {
@@ -114,11 +130,22 @@ export class StateDir {
   }
 
   writeNetworkRecord(record: NetworkRecord): void {
-    write(`${this.path}/networks/${encodeURIComponent(record.network)}.json`, record);
+    this.#write(`${this.path}/networks/${encodeURIComponent(record.network)}.json`, record);
   }
 
   removeNetworkRecord(name: string): void {
     remove(`${this.path}/networks/${encodeURIComponent(name)}.json`);
+  }
+
+  /** After a crash of the machine nothing here is of use, so nothing is kept from it. */
+  #write(path: string, value: unknown): void {
+    try {
+      writeAtomically(path, value, { lasting: false, temporary: `${this.path}/journal/torn.${process.pid}` });
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      const what = { op: 'state.write', subject: path, errno: code, detail: message, cause: error };
+      throw new PipewrightError('STATE_UNREADABLE', what);
+    }
   }
 
   #read<T>(folder: string, names = readdirSync(`${this.path}/${folder}`)): { path: string; value: T }[] {
@@ -137,11 +164,6 @@ export class StateDir {
 export function containerKey(container: { readonly runtime: string; readonly id: string }): string {
   const { runtime, id } = container;
   return `${runtime}-${/^[0-9a-f]{64}$/.test(id) ? id.slice(0, 12) : id}`;
-}
-
-/** After a crash of the machine nothing here is of use, so nothing is kept from it. */
-function write(path: string, value: unknown): void {
-  writeAtomically(path, value, { lasting: false });
 }
 
 /** Takes a file away that may be gone. rmSync() does so too, by three more system calls. */

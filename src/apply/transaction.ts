@@ -5,10 +5,11 @@ import { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { Netns } from '../kernel/netns.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { Operation, Step } from '../model/operation.ts';
+import { lives } from '../observe/lives.ts';
 import { backendsOf } from './backends.ts';
 import { Executor } from './execute.ts';
 import type { Host } from './host.ts';
-import type { Journal } from './state.ts';
+import { containerKey, type Journal } from './state.ts';
 
 /** The container of a transaction: its namespace, open, and where it was found. */
 export interface Guest {
@@ -29,6 +30,13 @@ export interface Transaction {
     readonly was: AttachmentRecord | undefined;
     readonly is: AttachmentRecord;
   };
+}
+
+let startTime: string | undefined;
+
+function ownStartTime(): string {
+  startTime ??= startTimeOf(process.pid) ?? '';
+  return startTime;
 }
 
 /** For tests: what is called before each step; it may throw, or end the process. */
@@ -59,16 +67,21 @@ export async function begin(
   const journal: Journal = {
     version: 1,
     pid: process.pid,
-    startTime: startTimeOf(process.pid) ?? '',
+    startTime: ownStartTime(),
     guest: guest && { netnsPath: guest.netnsPath, netnsInode: guest.rtnl.netns.inode, label: guest.label },
     undo,
-    note: note && { containerKey: note.containerKey, ifname: note.ifname, was: note.was },
+    note: note && {
+      containerKey: note.containerKey,
+      ifname: note.ifname,
+      was: note.was,
+      dhcpGuest: note.is.dhcpGuest,
+    },
   };
   const path = host.state.writeJournal(journal, transaction.group);
   const executor = new Executor({ host: host.rtnl, guest: guest?.rtnl }, backendsOf(host));
   const rollBack = async (reason: unknown): Promise<never> => {
-    const failures = await executor.runAll(undo);
-    if (note) restoreNote(host, note);
+    const failures = await executor.runAll(unshared(host, journal));
+    failures.push(...restoreNote(host, journal.note));
     if (failures.length > 0) {
       abandon(host, path, journal);
       throw undoIncomplete(reason, failures);
@@ -83,7 +96,11 @@ export async function begin(
     );
   const failed = await run(steps, 0);
   if (failed) return rollBack(failed.error);
-  if (note) host.state.writeRecord(note.containerKey, note.is);
+  try {
+    if (note) host.state.writeRecord(note.containerKey, note.is);
+  } catch (error) {
+    return rollBack(error);
+  }
   const commit = async (): Promise<unknown[]> => {
     // From here on the way is forward, whoever goes it.
     const forward = { ...journal, undo: final.map(({ op }) => op), note: undefined };
@@ -111,9 +128,43 @@ function undoIncomplete(reason: unknown, failures: readonly unknown[]): Pipewrig
   });
 }
 
-function restoreNote(host: Host, note: NonNullable<Journal['note']>): void {
-  if (note.was) host.state.writeRecord(note.containerKey, note.was);
-  else host.state.removeRecord(note.containerKey, note.ifname);
+function restoreNote(host: Host, note: Journal['note']): unknown[] {
+  if (!note) return [];
+  try {
+    if (note.was) host.state.writeRecord(note.containerKey, note.was);
+    else host.state.removeRecord(note.containerKey, note.ifname);
+    return [];
+  } catch (error) {
+    return [error];
+  }
+}
+
+/**
+ * The undo of a journal without what others have come to use meanwhile: while a command waits for a DHCP server, other
+ * containers can be connected to the bridge that it made.
+ */
+function unshared(host: Host, { undo, note }: Journal): readonly Operation[] {
+  const takesAway = (op: Operation): string | undefined => {
+    if (op.do === 'firewall.revoke') return op.bridge;
+    if (op.do === 'link.del' && op.side === 'host') return op.name;
+    return op.do === 'link.set' && op.side === 'host' && op.set.up === false ? op.name : undefined;
+  };
+  if (undo.every((op) => takesAway(op) === undefined)) return undo;
+  const isOwn = ({ container, ifname }: AttachmentRecord): boolean =>
+    containerKey(container) === note?.containerKey && ifname === note.ifname;
+  const used = new Set(
+    host.state
+      .records()
+      .filter((record) => !isOwn(record) && lives(record.container))
+      .flatMap(({ network, vlanIfname }) => [
+        'uplink' in network ? network.uplink : 'name' in network ? network.name : undefined,
+        vlanIfname,
+      ]),
+  );
+  return undo.filter((op) => {
+    const name = takesAway(op);
+    return name === undefined || !used.has(name);
+  });
 }
 
 /**
@@ -128,7 +179,8 @@ export async function recover(host: Host): Promise<unknown[]> {
     using guest = openGuest(journal.guest);
     const executor = new Executor({ host: host.rtnl, guest: guest?.rtnl }, backendsOf(host));
     const remaining: Operation[] = [];
-    for (const op of journal.undo) {
+    await stopClient(host, journal).catch((error: unknown) => failures.push(error));
+    for (const op of unshared(host, journal)) {
       // What was in a container that is gone is gone.
       if (!guest && 'side' in op && op.side === 'guest') continue;
       const [failure] = await executor.runAll([op]);
@@ -136,11 +188,18 @@ export async function recover(host: Host): Promise<unknown[]> {
       failures.push(failure);
       remaining.push(op);
     }
-    if (journal.note) restoreNote(host, journal.note);
+    failures.push(...restoreNote(host, journal.note));
     if (remaining.length > 0) host.state.rewriteJournal(path, { ...journal, undo: remaining });
     else host.state.removeFile(path);
   }
   return failures;
+}
+
+/** A DHCP client that was at work when its command was killed. */
+async function stopClient(host: Host, { note }: Journal): Promise<void> {
+  if (note?.dhcpGuest === undefined || note.dhcpGuest === note.was?.dhcpGuest) return;
+  const { stopDhcpClient } = await import('../dhcp/clients.ts');
+  await stopDhcpClient({ guest: note.dhcpGuest, ifname: note.ifname, stateDir: host.state.path });
 }
 
 function openGuest(guest: Journal['guest']): (Disposable & { readonly rtnl: NetlinkSocket }) | undefined {

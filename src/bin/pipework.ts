@@ -1,6 +1,12 @@
-/** Entry point of bin/pipework. */
-import { main } from '../cli/pipework.ts';
+/** Entry point of bin/pipework. The program itself is loaded only when the agent does not do it. */
+import { handOver } from '../cli/handover.ts';
 
-void main(process.argv.slice(2)).then((code) => {
-  process.exitCode = code;
-});
+const argv = process.argv.slice(2);
+const answered = handOver('pipework', argv);
+if (answered !== undefined) process.exit(answered);
+else {
+  void import('../cli/pipework.ts')
+    .then(({ main }) => main(argv))
+    // Not left to end by itself: what is over need not be taken apart, which takes 3 ms.
+    .then((code) => process.exit(code));
+}

@@ -1,6 +1,12 @@
-/** Entry point of bin/pipewright. */
-import { main } from '../cli/pipewright.ts';
+/** Entry point of bin/pipewright. The program itself is loaded only when the agent does not do it. */
+import { handOver } from '../cli/handover.ts';
 
-void main(process.argv.slice(2)).then((code) => {
-  process.exitCode = code;
-});
+const argv = process.argv.slice(2);
+const answered = handOver('pipewright', argv);
+if (answered !== undefined) process.exit(answered);
+else {
+  void import('../cli/pipewright.ts')
+    .then(({ main }) => main(argv))
+    // Not left to end by itself: what is over need not be taken apart, which takes 3 ms.
+    .then((code) => process.exit(code));
+}

@@ -1,6 +1,5 @@
 /** `pipewright attach` */
-import { attach } from '../apply/attach.ts';
-import { Host } from '../apply/host.ts';
+import { type AttachResult, attach } from '../apply/attach.ts';
 import {
   type AttachOptionTexts,
   decideNetwork,
@@ -8,45 +7,78 @@ import {
   parseNetworkName,
 } from '../config/attach-options.ts';
 import { parseContainerRef } from '../config/container-ref.ts';
+import type { Container } from '../containers/container.ts';
 import { resolveContainer } from '../containers/resolve.ts';
 import { asNoted } from '../observe/known.ts';
 import { observeNetwork } from '../observe/network.ts';
-import { print, printError, stepLines } from './output.ts';
+import { stepLines } from './output.ts';
 import { requirePrivileges } from './privileges.ts';
-import { onProgressLine } from './progress.ts';
+import { type CommandContext, printErrorTo, printTo, type Session } from './session.ts';
 
-interface AttachFlags extends AttachOptionTexts {
+/** What is asked for. */
+export interface AttachRequest extends AttachOptionTexts {
   readonly noFirewall: boolean;
   readonly dryRun: boolean;
+  readonly once: boolean;
+}
+
+interface AttachFlags extends AttachRequest {
   readonly json: boolean;
 }
 
+/** What came of it, as `--json` has it. */
+export interface Attached extends AttachResult {
+  readonly container: string;
+  readonly runtime: Container['runtime'];
+  readonly ifname: string;
+  readonly changed: boolean;
+  readonly dryRun: boolean;
+}
+
 /** Connects the container, or shows what that would take. @throws PipewrightError */
-export async function runAttach(flags: AttachFlags, containerText: string): Promise<void> {
+export async function runAttach(
+  this: CommandContext,
+  flags: AttachFlags,
+  containerText: string,
+): Promise<void> {
+  const { session } = this;
+  const result = await attachByOptions(session, flags, containerText);
+  for (const warning of result.warnings) printErrorTo(session, `warning: ${warning}`);
+  if (flags.json) printTo(session, JSON.stringify(result));
+  else if (!result.changed)
+    printTo(session, `${result.ifname} of ${containerText} is as asked: nothing to do`);
+  else printTo(session, stepLines(result.steps));
+}
+
+/** The work of `pipewright attach`, without its output. @throws PipewrightError */
+export async function attachByOptions(
+  session: Session,
+  options: AttachRequest,
+  containerText: string,
+): Promise<Attached> {
   const ref = parseContainerRef(containerText);
-  const named = parseNetworkName(flags.network);
+  const named = parseNetworkName(options.network);
   // Read once with a stand-in for the network, so that what is wrong with the line is said before anything is asked.
-  parseAttachment(ref, { kind: 'dummy' }, flags);
+  parseAttachment(ref, { kind: 'dummy' }, options);
   requirePrivileges();
-  await using host = new Host();
+  const host = session.host();
   const { type } = await observeNetwork(host, named.name);
-  const want = parseAttachment(ref, decideNetwork(named, type, flags), flags);
-  const resolved = await resolveContainer(ref);
+  const want = parseAttachment(ref, decideNetwork(named, type, options), options);
+  const resolved = await resolveContainer(ref, session.resolve);
   const isDirect = resolved.runtime === 'pid' || resolved.runtime === 'netns';
   const container = isDirect ? asNoted(resolved, host.state.records(), want.ifname) : resolved;
-  using _progress = onProgressLine(`connecting ${want.ifname} of ${containerText}`);
-  const { dryRun } = flags;
+  using _progress = session.progress(`connecting ${want.ifname} of ${containerText}`);
+  const { dryRun, once } = options;
+  const firewall = !options.noFirewall;
   const result = await attach(host, container, want, {
     ifPresent: 'converge',
-    firewall: !flags.noFirewall,
+    firewall,
     dryRun,
+    origin: once ? 'once' : 'command',
   });
-  for (const warning of result.warnings) printError(`warning: ${warning}`);
+  const warnings = dryRun ? [] : await session.attached({ container, want, firewall, once });
+  const { name, runtime } = container;
   const changed = result.steps.length > 0;
-  if (flags.json) {
-    const { name, runtime } = container;
-    const { ifname } = want;
-    print(JSON.stringify({ container: name, runtime, ifname, changed, dryRun, ...result }));
-  } else if (!changed) print(`${want.ifname} of ${containerText} is as asked: nothing to do`);
-  else print(stepLines(result.steps));
+  const all = { ...result, warnings: [...result.warnings, ...warnings] };
+  return { container: name, runtime, ifname: want.ifname, changed, dryRun, ...all };
 }

@@ -1,6 +1,5 @@
 /** The `pipewright` program: its commands, each loaded when it is the one that was asked for. */
 import {
-  type ApplicationContext,
   buildApplication,
   buildCommand,
   buildRouteMap,
@@ -10,31 +9,21 @@ import {
 } from '@stricli/core';
 import { PipewrightError } from '../errors.ts';
 import { failureText, writeText } from './output.ts';
+import { flag, repeated, text, valued } from './parameters.ts';
+import { type CommandContext, OwnSession, type Session } from './session.ts';
+import { agent, apply, destroy, plan, status } from './topology-commands.ts';
 import { version } from './version.ts';
 
 /** What commands are run with: output that does not go through process.stdout, which takes 3 ms to open. */
-const context: ApplicationContext = {
-  process: {
-    env: { STRICLI_SKIP_VERSION_CHECK: '1' },
-    stdout: { write: (text) => writeText(1, text) },
-    stderr: { write: (text) => writeText(2, text) },
-  },
-};
-
-const text = (input: string): string => input;
-
-/** A flag with a value that may be left out. */
-function valued(brief: string, placeholder: string) {
-  return { kind: 'parsed', parse: text, brief, placeholder, optional: true } as const;
-}
-
-/** The same, given as often as needed. */
-function repeated(brief: string, placeholder: string) {
-  return { ...valued(brief, placeholder), variadic: true } as const;
-}
-
-function flag(brief: string) {
-  return { kind: 'boolean', brief, default: false, withNegated: false } as const;
+function contextOf(session: Session): CommandContext {
+  return {
+    process: {
+      env: { STRICLI_SKIP_VERSION_CHECK: '1' },
+      stdout: { write: (text) => session.write(1, text) },
+      stderr: { write: (text) => session.write(2, text) },
+    },
+    session,
+  };
 }
 
 const container = {
@@ -74,6 +63,7 @@ const attach = buildCommand({
       mtu: valued('Bytes; by default that of the network', 'MTU'),
       mode: valued('macvlan: bridge, private, vepa, passthru; ipvlan: l2, l3, l3s', 'MODE'),
       noFirewall: flag("Do not add the bridge's rule to Docker's firewall"),
+      once: flag('Do not keep it: with the agent, it ends with the container'),
       dryRun: flag('Only show what would be done, and why'),
       json,
     },
@@ -144,7 +134,7 @@ const completion = buildCommand({
 
 const application = buildApplication(
   buildRouteMap({
-    routes: { attach, detach, list, wait, completion },
+    routes: { attach, detach, list, wait, plan, apply, destroy, status, agent, completion },
     docs: { brief: 'Connects running containers to any network' },
   }),
   {
@@ -166,20 +156,25 @@ const application = buildApplication(
 
 /** Runs a command line; the answer is the exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
-  if (argv[0] === '__complete') return complete(argv.slice(1));
-  if (argv.length === 0) {
-    await run(application, ['--help'], context);
-    return 1;
-  }
-  await run(application, argv, context);
+  await using session = new OwnSession();
+  // Awaited here: the session is needed until it is done.
+  if (argv[0] === '__complete') return await complete(argv.slice(1), session);
+  return await runCommand(argv, session);
+}
+
+/** Likewise, with what it acts on. */
+export async function runCommand(argv: readonly string[], session: Session): Promise<number> {
+  const context = contextOf(session);
+  await run(application, argv.length === 0 ? ['--help'] : argv, context);
+  if (argv.length === 0) return 1;
   // The library tells its own refusals by negative codes: unknown commands, bad arguments.
   const code = Number(context.process.exitCode ?? 0);
   return code < 0 ? 1 : code;
 }
 
 /** One proposal a line, for the scripts of `pipewright completion`. */
-async function complete(words: readonly string[]): Promise<number> {
-  const proposals = await proposeCompletions(application, words, context);
+async function complete(words: readonly string[], session: Session): Promise<number> {
+  const proposals = await proposeCompletions(application, words, contextOf(session));
   writeText(1, proposals.map(({ completion }) => `${completion}\n`).join(''));
   return 0;
 }

@@ -3,6 +3,7 @@
  * between two ports of a bridge that is not Docker's. Its documentation gives users the chain DOCKER-USER for rules of
  * their own; there we let pass what stays on the bridge.
  */
+import type { StdioOptions } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { PipewrightError } from '../errors.ts';
 import { inNetns, type Netns } from '../kernel/netns.ts';
@@ -75,35 +76,43 @@ function ruleOf(bridge: string): string[] {
 
 /**
  * `iptables -I DOCKER-USER -i BRIDGE -o BRIDGE -j ACCEPT`, where the chain is and the rule is not; likewise ip6tables.
- * Rules of ours whose bridge is gone are removed on the way. @throws PipewrightError FIREWALL_FAILED
+ * Rules of ours whose bridge is gone are removed on the way. The programs inherit the files `keepOpen`. @throws PipewrightError FIREWALL_FAILED
  */
-export async function allowBridge(netns: Netns, bridge: string): Promise<void> {
+export async function allowBridge(
+  netns: Netns,
+  bridge: string,
+  keepOpen: readonly number[] = [],
+): Promise<void> {
   for (const family of families) {
     if ((await isPresent(netns, family, bridge)) !== false) continue;
-    const done = await iptables(netns, family, ['-I', chain, ...ruleOf(bridge)]);
+    const done = await iptables(netns, family, ['-I', chain, ...ruleOf(bridge)], keepOpen);
     if (done.status !== 0 && !isAbsent(done.error)) throw failed(family, bridge, done);
-    await removeStale(netns, family);
+    await removeStale(netns, family, keepOpen);
   }
 }
 
 /** Takes the rule for this bridge away, where it is. @throws PipewrightError FIREWALL_FAILED */
-export async function revokeBridge(netns: Netns, bridge: string): Promise<void> {
+export async function revokeBridge(
+  netns: Netns,
+  bridge: string,
+  keepOpen: readonly number[] = [],
+): Promise<void> {
   if (isDockers(bridge)) return;
   for (const family of families) {
     if (!(await isPresent(netns, family, bridge))) continue;
-    const done = await iptables(netns, family, ['-D', chain, ...ruleOf(bridge)]);
+    const done = await iptables(netns, family, ['-D', chain, ...ruleOf(bridge)], keepOpen);
     // 1: somebody else was faster.
     if (done.status !== 0 && done.status !== 1 && !isAbsent(done.error)) throw failed(family, bridge, done);
   }
 }
 
 /** The bridge of a rule of ours may have been deleted by hand. */
-async function removeStale(netns: Netns, family: IpTables): Promise<void> {
+async function removeStale(netns: Netns, family: IpTables, keepOpen: readonly number[]): Promise<void> {
   const listed = await iptables(netns, family, ['-S', chain]);
   for (const line of listed.stdout?.split('\n') ?? []) {
     const bridge = commentIn(line)?.replace(/^pipewright:/, '');
     if (bridge === undefined || inNetns(netns, () => existsLink(bridge))) continue;
-    await iptables(netns, family, ['-D', chain, ...ruleOf(bridge)]);
+    await iptables(netns, family, ['-D', chain, ...ruleOf(bridge)], keepOpen);
   }
 }
 
@@ -118,11 +127,17 @@ function commentIn(rule: string): string | undefined {
   return /--comment "?(pipewright:[^\s"]+)"?/.exec(rule)?.[1];
 }
 
-async function iptables(netns: Netns, { program }: IpTables, args: readonly string[]) {
+async function iptables(
+  netns: Netns,
+  { program }: IpTables,
+  args: readonly string[],
+  keepOpen: readonly number[] = [],
+) {
   const { spawnSync } = await import('node:child_process');
   // The one child process on the way of an attach. cron and the like leave /usr/sbin out of PATH.
   const env = { PATH: `/usr/sbin:/sbin:/usr/bin:/bin:${process.env.PATH ?? ''}` };
-  return inNetns(netns, () => spawnSync(program, ['-w', ...args], { encoding: 'utf8', env }));
+  const stdio: StdioOptions = ['ignore', 'pipe', 'pipe', ...keepOpen];
+  return inNetns(netns, () => spawnSync(program, ['-w', ...args], { encoding: 'utf8', env, stdio }));
 }
 
 function isAbsent(error: Error | undefined): boolean {

@@ -1,8 +1,8 @@
 /**
  * Gratuitous announcements: tells the neighbours at once which MAC address has an IP address, where they would keep a
- * stale entry for minutes. From <linux/if_packet.h> and <linux/if_ether.h>.
+ * stale entry for minutes. From <linux/if_packet.h>, <linux/if_ether.h> and <linux/io_uring.h>.
  */
-import { close, writeSync } from 'node:fs';
+import { close, closeSync, writeSync } from 'node:fs';
 import { type Cidr, ipToBytes } from '../model/address.ts';
 import { refusedByFs } from './errno.ts';
 import { inNetns, type Netns } from './netns.ts';
@@ -14,6 +14,8 @@ const ETH_P_IP = 0x0800;
 const ETH_P_ARP = 0x0806;
 const ETH_P_IPV6 = 0x86dd;
 const IPPROTO_ICMPV6 = 58;
+const IORING_REGISTER_FILES = 2;
+const IO_URING_PARAMS_SIZE = 120;
 
 function macToBytes(mac: string): Buffer {
   return Buffer.from(mac.replaceAll(':', ''), 'hex');
@@ -102,7 +104,28 @@ export function announce(netns: Netns, ifindex: number, mac: string, cidrs: read
   } catch (error) {
     throw refusedByFs(error, { op: 'announce', subject });
   } finally {
-    // Closing a packet socket waits for all CPUs, 10 ms and more: in a thread of the pool, while the program goes on.
+    closeInBackground(fd);
+  }
+}
+
+/**
+ * Closing a packet socket waits until all CPUs have let go of it, about 10 ms, and so does the end of a process that
+ * has one open or about to be closed. What an io_uring holds is closed by a thread of the kernel, after the ring is.
+ */
+function closeInBackground(fd: number): void {
+  const sys = syscalls();
+  try {
+    const ring = sys.ioUringSetup(1, Buffer.alloc(IO_URING_PARAMS_SIZE), 'a packet socket');
+    try {
+      const fds = Buffer.alloc(4);
+      fds.writeInt32LE(fd);
+      sys.ioUringRegister(ring, IORING_REGISTER_FILES, fds, 1, 'a packet socket');
+      closeSync(fd);
+    } finally {
+      closeSync(ring);
+    }
+  } catch {
+    // Before Linux 5.1, or forbidden (kernel.io_uring_disabled, seccomp): a thread of the pool waits.
     close(fd);
   }
 }

@@ -26,6 +26,10 @@ export interface Syscalls {
   dup3(oldFd: number, newFd: number, flags: number, subject: string): void;
   /** flock(2): `operation` is LOCK_SH 1, LOCK_EX 2 or LOCK_UN 8, with LOCK_NB 4 to get EAGAIN instead of waiting. */
   flock(fd: number, operation: number, subject: string): void;
+  /** io_uring_setup(2): the ring's file descriptor. `params` is a struct io_uring_params, 120 bytes. */
+  ioUringSetup(entries: number, params: Uint8Array, subject: string): number;
+  /** io_uring_register(2). `args` are `count` things of what `opcode` wants. */
+  ioUringRegister(ring: number, opcode: number, args: Uint8Array, count: number, subject: string): void;
 }
 
 const signatures = {
@@ -37,7 +41,14 @@ const signatures = {
   socketpair: 'int socketpair(int, int, int, _Out_ int *)',
   dup3: 'int dup3(int, int, int)',
   flock: 'int flock(int, int)',
+  // These two have no function in the C library.
+  io_uring_setup: 'int syscall(long, uint32_t, uint8_t *)',
+  io_uring_register: 'int syscall(long, int, uint32_t, const uint8_t *, uint32_t)',
 } as const;
+
+/** The same on every architecture but alpha: <asm-generic/unistd.h>, v5.1. */
+const NR_IO_URING_SETUP = 425;
+const NR_IO_URING_REGISTER = 427;
 
 type Koffi = typeof import('koffi');
 
@@ -121,6 +132,14 @@ class KoffiSyscalls implements Syscalls {
 
   flock(fd: number, operation: number, subject: string): void {
     this.#call('flock', subject, fd, operation);
+  }
+
+  ioUringSetup(entries: number, params: Uint8Array, subject: string): number {
+    return this.#call('io_uring_setup', subject, NR_IO_URING_SETUP, entries, params);
+  }
+
+  ioUringRegister(ring: number, opcode: number, args: Uint8Array, count: number, subject: string): void {
+    this.#call('io_uring_register', subject, NR_IO_URING_REGISTER, ring, opcode, args, count);
   }
 }
 

@@ -58,7 +58,10 @@ export interface AttachmentSpec {
   readonly ifname: string;
   /** `auto` takes from the network's range; `dhcp` is asked from the LAN. */
   readonly addresses: 'auto' | 'dhcp' | readonly Cidr[];
+  /** Empty: the network's, unless `noGateway`. */
   readonly gateways: readonly { readonly family: Family; readonly ip: string }[];
+  /** No default route by this interface, whatever the network's gateway. */
+  readonly noGateway?: boolean;
   readonly mac?: string;
   /** Instead of a MAC: a stable one is made from this text and the container's name. */
   readonly unique?: string;

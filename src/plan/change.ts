@@ -41,7 +41,9 @@ export function whyRecreate(want: Attachment, seen: Observed, there: LinkWithAdd
     const name =
       network.kind === 'phys' &&
       (network.vid === undefined ? network.uplink : vlanIfnameFor(network.uplink, network.vid));
-    if (taken?.name === name) return undefined;
+    // A sub-interface that was made for it was nobody's before.
+    const made = !taken && seen.record?.network.kind === 'phys' ? seen.record.vlanIfname : undefined;
+    if (name !== false && name === (taken?.name ?? made)) return undefined;
     throw new PipewrightError('LINK_EXISTS', {
       op: 'attach',
       subject: `${want.ifname} in ${formatContainer(want.container)}`,

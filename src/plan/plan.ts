@@ -70,7 +70,8 @@ function planRecreate(want: Attachment, seen: Observed, why: string): Step[] {
     ...seen,
     host: {
       ...seen.host,
-      hostIfname: hostIfnameFor(want.ifname, { inode }, 2),
+      // Taken until the predecessor is gone.
+      hostIfname: seen.host.hostEnd ? hostIfnameFor(want.ifname, { inode }, 2) : seen.host.hostIfname,
       hostEnd: undefined,
       ovsPort: undefined,
     },

@@ -78,6 +78,8 @@ export function resolveTopology(
   const byName = [...containers].sort((a, b) => (a.name < b.name ? -1 : 1));
   const wanted = new Map<string, Wanted>();
   const unwantable: Unwantable[] = [];
+  /** Which interface has the default route, by container and family. */
+  const gatewayOf = new Map<string, string>();
   for (const spec of topology.attachments) {
     const network = networks.get(spec.network);
     if (!network) continue;
@@ -88,8 +90,24 @@ export function resolveTopology(
         fail(`another entry gives ${container.name} an ${spec.ifname} already`);
         continue;
       }
-      const addrs = addrsOf(spec, network, key, { addresses, fixed });
-      if (addrs === undefined) fail(`the range of ${network.name} has no address left`);
+      const given = addrsOf(spec, network, key, { addresses, fixed });
+      if (given === undefined) {
+        fail(`the range of ${network.name} has no address left`);
+        continue;
+      }
+      const addrs = given.filter(({ gateway }) => {
+        const slot = `${container.name} ${gateway?.family}`;
+        if (gateway === undefined) return true;
+        // Of the gateways that come with networks the first is the default route; they would fight over it for ever.
+        if (gatewayOf.has(slot)) return false;
+        gatewayOf.set(slot, key);
+        return true;
+      });
+      const refused = given.find((addr) => spec.gateways.length > 0 && !addrs.includes(addr));
+      if (refused)
+        fail(
+          `the default route of ${container.name} goes by ${gatewayOf.get(`${container.name} ${refused.gateway?.family}`)} already`,
+        );
       else wanted.set(key, wantedOf(spec, network, container, addrs));
     }
   }

@@ -5,9 +5,13 @@ import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'n
  * Write, fsync, rename. When the disk is full, the old file is as it was and no part of the new one is left.
  * @param lasting false for what need not outlive a crash of the machine: then without the fsync, which on a disk takes
  * a millisecond or more. After such a crash the file can be empty.
+ * @param temporary where it is written first, on the same file system; what is left there was cut off by a SIGKILL
  */
-export function writeAtomically(path: string, value: unknown, { lasting = true } = {}): void {
-  const temporary = `${path}.${process.pid}`;
+export function writeAtomically(
+  path: string,
+  value: unknown,
+  { lasting = true, temporary = `${path}.${process.pid}` } = {},
+): void {
   try {
     const fd = openSync(temporary, 'w', 0o644);
     try {

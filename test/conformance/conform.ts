@@ -285,8 +285,15 @@ class Stage {
   state(): Json {
     const macs = this.#case.macs ?? [];
     const pids = new Set([...this.#containers.values()].map(({ pid }) => String(pid)));
-    const isNew = ({ ifname }: Json): boolean =>
-      !this.#linksBefore.has(String(ifname)) && !foreign.test(String(ifname));
+    // Another run's containers come and go meanwhile; the names of what is made for them end in their pids.
+    const ofOthers = (name: string): boolean => {
+      const [, pid] = /^v.*p[lg](\d+)$/.exec(name) ?? [];
+      return pid !== undefined && !pids.has(pid);
+    };
+    const isNew = ({ ifname }: Json): boolean => {
+      const name = String(ifname);
+      return !this.#linksBefore.has(name) && !foreign.test(name) && !ofOthers(name);
+    };
     const guests = [...this.#containers].map(([short, { pid }]) => [short, guest(pid, macs)]);
     const state = {
       ...Object.fromEntries(guests),

@@ -12,8 +12,8 @@ export interface ChildOrder {
   readonly pid: number;
   readonly want: Attachment;
   readonly ifPresent: 'refuse' | 'converge';
-  /** Index of the step; one beyond the last: when all are done and nothing is final. */
-  readonly killAt: number;
+  /** Index of the step, or when all can be taken back still. */
+  readonly killAt: number | 'commit';
 }
 
 const order = JSON.parse(process.argv[2] ?? '') as ChildOrder;
@@ -28,5 +28,5 @@ await attach(host, resolvePid(String(order.pid)), order.want, {
   beforeStep: (_step, index) => {
     if (index === order.killAt) die();
   },
-  beforeCommit: async () => die(),
+  ...(order.killAt === 'commit' ? { beforeCommit: async () => die() } : {}),
 });

@@ -116,6 +116,17 @@ export class Ground {
     return run('ovs-vsctl', [`--db=unix:${this.ovsdbSocket}`, '--timeout=5', ...args]).stdout;
   }
 
+  /** ovsdb-server ends as if it had crashed; its database is kept. */
+  stopOvsdb(): void {
+    killDaemon(`${this.#ovsDir}/ovsdb-server.pid`);
+    rmSync(`${this.#ovsDir}/ovsdb-server.pid`);
+  }
+
+  async startOvsdb(): Promise<void> {
+    startOvsdb(this.#ovsDir ?? '');
+    while (!(await answers(this.ovsdbSocket))) await sleep(5);
+  }
+
   openHost(): Host {
     return new Host({ netns: this.#netns, ovsdbSocket: this.ovsdbSocket });
   }
@@ -205,9 +216,9 @@ export async function differences(
   before: Snapshot | (() => Snapshot),
   now: () => Snapshot,
 ): Promise<string[]> {
-  for (let waited = 0; ; waited += 30) {
+  for (const deadline = Date.now() + 3000; ; ) {
     const lines = diffSnapshots(typeof before === 'function' ? before() : before, now());
-    if (lines.length === 0 || waited >= 3000) return lines;
+    if (lines.length === 0 || Date.now() > deadline) return lines;
     await sleep(30);
   }
 }
@@ -252,25 +263,31 @@ async function makePlace(t: TestContext, name: string): Promise<Place> {
   return { name, pid };
 }
 
+const detached = ['--pidfile', '--detach', '--no-chdir', '-vconsole:off', '-vsyslog:off'];
+
+function startOvsdb(dir: string): void {
+  const env = { OVS_RUNDIR: dir, OVS_LOGDIR: dir, OVS_DBDIR: dir };
+  run('ovsdb-server', [`--remote=punix:${dir}/db.sock`, ...detached, `${dir}/conf.db`], { env });
+}
+
 /** ovsdb-server and ovs-vswitchd of this host alone, with the userspace datapath. */
 async function startOvs(t: TestContext, host: Place): Promise<string> {
   const dir = mkdtempSync(path.join(tmpdir(), 'pwt-ovs-'));
   const env = { OVS_RUNDIR: dir, OVS_LOGDIR: dir, OVS_DBDIR: dir };
-  const daemon = (program: string, ...args: string[]): void => {
-    run(nsenter(host.name)[0] ?? '', [...nsenter(host.name).slice(1), program, ...args], { env });
-    t.after(() => {
-      const file = `${dir}/${program}.pid`;
-      if (existsSync(file)) process.kill(Number(readFileSync(file, 'utf8')), 'SIGKILL');
-    });
-  };
+  t.after(() => {
+    for (const program of ['ovs-vswitchd', 'ovsdb-server']) killDaemon(`${dir}/${program}.pid`);
+  });
   t.after(() => rmSync(dir, { recursive: true, force: true }));
   run('ovsdb-tool', ['create', `${dir}/conf.db`, '/usr/share/openvswitch/vswitch.ovsschema']);
-  const detached = ['--pidfile', '--detach', '--no-chdir', '-vconsole:off', '-vsyslog:off'];
-  daemon('ovsdb-server', `--remote=punix:${dir}/db.sock`, ...detached, `${dir}/conf.db`);
+  startOvsdb(dir);
   run('ovs-vsctl', [`--db=unix:${dir}/db.sock`, '--no-wait', 'init']);
-  daemon('ovs-vswitchd', `unix:${dir}/db.sock`, ...detached);
+  runIn(host.name, 'ovs-vswitchd', [`unix:${dir}/db.sock`, ...detached], { env });
   while (!(await answers(`${dir}/db.sock`))) await sleep(5);
   return dir;
+}
+
+function killDaemon(pidFile: string): void {
+  if (existsSync(pidFile)) process.kill(Number(readFileSync(pidFile, 'utf8')), 'SIGKILL');
 }
 
 function answers(socket: string): Promise<boolean> {

@@ -1,7 +1,7 @@
 /** The address word of `pipework`: none, one, several, of both families. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { cidrs, ipAddrs, ipLink, ipRoutes, ping, runIn, skipUnless } from '../lab.ts';
+import { cidrs, ipAddrs, ipLink, ipRoutes, runIn, skipUnless } from '../lab.ts';
 import {
   type Cases,
   changesBy,
@@ -10,6 +10,7 @@ import {
   defaults,
   type Ground,
   makeGround,
+  reaches,
   runCases,
 } from './support.ts';
 
@@ -53,16 +54,16 @@ const cases: Cases<Ground> = {
       '10.0.0.0/24 dev eth1 scope link',
       '10.0.5.0/24 dev eth1 scope link',
     ]);
-    assert.equal(ping(a.pid, '10.0.0.1') && ping(a.pid, '10.0.5.1'), true);
+    assert.equal(reaches(a.pid, '10.0.0.1') && reaches(a.pid, '10.0.5.1'), true);
     for (const { name } of [a, b]) host.pipewright(['wait', name, '--timeout', '5']);
-    assert.equal(ping(a.pid, 'fd00::1'), true);
+    assert.equal(reaches(a.pid, 'fd00::1'), true);
   },
 
   'a second address in the same subnet is a secondary one': ({ host, a, b }) => {
     host.pipework(['br1', a.name, '10.0.0.2/24,10.0.0.3/24']);
     host.pipework(['br1', b.name, '10.0.0.1/24']);
     assert.deepEqual(cidrs(a.pid, 'eth1'), ['10.0.0.2/24', '10.0.0.3/24']);
-    assert.equal(ping(b.pid, '10.0.0.2') && ping(b.pid, '10.0.0.3'), true);
+    assert.equal(reaches(b.pid, '10.0.0.2') && reaches(b.pid, '10.0.0.3'), true);
   },
 
   '-a 4 is the default, and refuses an address of the other family': ({ host, a }) => {

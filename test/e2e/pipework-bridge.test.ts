@@ -7,7 +7,6 @@ import {
   ipLink,
   jsonIn,
   linkExists,
-  ping,
   run,
   runContainer,
   runIn,
@@ -23,6 +22,7 @@ import {
   linkNames,
   makeGround,
   namedNetns,
+  reaches,
   runCases,
   until,
 } from './support.ts';
@@ -55,8 +55,8 @@ const cases: Cases<Ground> = {
     host.pipework(['br1', a.name, '192.168.1.1/24']);
     host.pipework(['br1', b.name, '192.168.1.2/24']);
     assert.deepEqual(host.links(), ['br1', `veth1pl${a.pid}`, `veth1pl${b.pid}`].sort());
-    assert.equal(ping(a.pid, '192.168.1.2'), true);
-    assert.equal(ping(b.pid, '192.168.1.1'), true);
+    assert.equal(reaches(a.pid, '192.168.1.2'), true);
+    assert.equal(reaches(b.pid, '192.168.1.1'), true);
   },
 
   'a bridge of any name that exists is used as it is': ({ host, a }) => {
@@ -66,7 +66,7 @@ const cases: Cases<Ground> = {
     host.pipework(['lan0', a.name, '10.0.0.1/24']);
     assert.equal(ipLink(host.name, `veth1pl${a.pid}`)?.master, 'lan0');
     assert.deepEqual(cidrs(host.name, 'lan0'), ['10.0.0.254/24']);
-    assert.equal(ping(a.pid, '10.0.0.254'), true);
+    assert.equal(reaches(a.pid, '10.0.0.254'), true);
   },
 
   'both ends have the MTU of the bridge, 1400 or 9000': ({ host, a }) => {
@@ -111,7 +111,7 @@ const cases: Cases<Ground> = {
       host.pipework(['br1', '-i', name, a.name, `10.0.${i}.1/24`]);
       host.pipework(['br1', '-i', name, b.name, `10.0.${i}.2/24`]);
       assert.deepEqual(cidrs(a.pid, name), [`10.0.${i}.1/24`]);
-      assert.equal(ping(a.pid, `10.0.${i}.2`), true);
+      assert.equal(reaches(a.pid, `10.0.${i}.2`), true);
     }
     const ends = host.links().filter((name) => name !== 'br1');
     assert.equal(ends.length, 2 * names.length);
@@ -242,7 +242,7 @@ const cases: Cases<Ground> = {
     host.pipework(['br2', '-i', 'eth2', a.name, '10.0.2.1/24']);
     host.pipework(['br1', b.name, '10.0.1.2/24']);
     host.pipework(['br2', '-i', 'eth2', b.name, '10.0.2.2/24']);
-    assert.equal(ping(a.pid, '10.0.1.2') && ping(a.pid, '10.0.2.2'), true);
+    assert.equal(reaches(a.pid, '10.0.1.2') && reaches(a.pid, '10.0.2.2'), true);
     assert.equal(ipLink(host.name, `veth1pl${a.pid}`)?.master, 'br1');
     assert.equal(ipLink(host.name, `veth2pl${a.pid}`)?.master, 'br2');
   },

@@ -1,8 +1,8 @@
 /** How a container is named: Docker's name, id and id prefix, a pid, a named network namespace. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { cidrs, cleanupOvsBridge, ovsPort, ping, pipework, plainNetns, skipUnless } from '../lab.ts';
-import { type Cases, changesBy, type Ground, line, makeGround, runCases } from './support.ts';
+import { cidrs, cleanupOvsBridge, ovsPort, pipework, plainNetns, skipUnless } from '../lab.ts';
+import { type Cases, changesBy, type Ground, line, makeGround, reaches, runCases } from './support.ts';
 
 const cases: Cases<Ground> = {
   'the full id, a prefix of it, the name with its slash': ({ host, a }) => {
@@ -17,7 +17,7 @@ const cases: Cases<Ground> = {
     host.pipework(['br1', `pid:${a.pid}`, '10.0.0.1/24']);
     host.pipework(['br1', `netns:${named.name}`, '10.0.0.2/24']);
     host.pipework(['br1', '-i', 'eth2', `netns:${named.path}`, '10.0.1.2/24']);
-    assert.equal(ping(a.pid, '10.0.0.2'), true);
+    assert.equal(reaches(a.pid, '10.0.0.2'), true);
     assert.deepEqual(cidrs(named.name, 'eth2'), ['10.0.1.2/24']);
     host.pipework(['route', `netns:${named.name}`, 'add', 'default', 'via', '10.0.0.1']);
     assert.ok(host.links().every((name) => Buffer.byteLength(name) <= 15));

@@ -15,7 +15,7 @@ import {
   runIn,
   skipUnless,
 } from '../lab.ts';
-import { type Cases, command, type Ground, makeGround, type OwnHost, runCases } from './support.ts';
+import { type Cases, command, type Ground, makeGround, type OwnHost, reaches, runCases } from './support.ts';
 
 /** There where dockerd has loaded br_netfilter; without it nothing on a bridge is filtered. */
 const bridgeNetfilter = '/proc/sys/net/bridge/bridge-nf-call-iptables';
@@ -59,7 +59,7 @@ const cases: Cases<Ground> = {
       runIn(host.name, 'iptables', ['-S', 'DOCKER-USER']).stdout,
       /-N DOCKER-USER\n-A .*pipewright/,
     );
-    assert.equal(ping(a.pid, '10.0.0.2'), true);
+    assert.equal(reaches(a.pid, '10.0.0.2'), true);
   },
 
   '--no-firewall leaves it out': ({ host, a, b }) => {
@@ -77,7 +77,7 @@ const cases: Cases<Ground> = {
     connect(host, b, 2);
     assert.deepEqual(rules(host), [ruleFor('br1')]);
     assert.deepEqual(rules(host, 'ip6tables'), [ruleFor('br1')]);
-    assert.equal(ping(a.pid, '10.0.0.2'), true);
+    assert.equal(reaches(a.pid, '10.0.0.2'), true);
   },
 
   'an attach that changes nothing else brings it back, and says so': ({ host, a }) => {

@@ -1,7 +1,7 @@
 /** `@GATEWAY`: the default route of the container, and what becomes of the one that was there. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { cidrs, ipLink, ipRoutes, ping, run, runContainer, runIn, skipUnless, type Where } from '../lab.ts';
+import { cidrs, ipLink, ipRoutes, run, runContainer, runIn, skipUnless, type Where } from '../lab.ts';
 import {
   type Cases,
   changesBy,
@@ -10,6 +10,7 @@ import {
   type Ground,
   makeGround,
   type OwnHost,
+  reaches,
   runCases,
 } from './support.ts';
 
@@ -41,7 +42,7 @@ const cases: Cases<Ground> = {
     host.pipework(['br1', b.name, '10.1.0.1/24']);
     runIn(b.pid, 'ip', ['addr', 'add', '10.99.0.1/32', 'dev', 'lo']);
     host.pipework(['br1', a.name, '10.1.0.5/24@10.1.0.1']);
-    assert.equal(ping(a.pid, '10.99.0.1'), true);
+    assert.equal(reaches(a.pid, '10.99.0.1'), true);
   },
 
   'no gateway: the default route stays as it is, to the letter': ({ host, a }) => {
@@ -63,7 +64,7 @@ const cases: Cases<Ground> = {
     assert.deepEqual(defaults(a.pid), ['via 192.168.77.1 dev eth1']);
     host.pipework(['br1', b.name, '192.168.77.1/24']);
     runIn(b.pid, 'ip', ['route', 'add', '10.2.0.0/24', 'dev', 'eth1']);
-    assert.equal(ping(a.pid, '192.168.77.1'), true);
+    assert.equal(reaches(a.pid, '192.168.77.1'), true);
   },
 
   'an address alone in its subnet (/32) reaches its gateway likewise': ({ host, a }) => {

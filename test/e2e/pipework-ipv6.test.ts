@@ -1,8 +1,8 @@
 /** Static IPv6, which the original could not do where busybox was installed. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { cidrs, ipLink, ipRoutes, ping, runIn, skipUnless, sniff } from '../lab.ts';
-import { type Cases, connected, defaults, type Ground, makeGround, runCases } from './support.ts';
+import { cidrs, ipLink, ipRoutes, runIn, skipUnless, sniff } from '../lab.ts';
+import { type Cases, connected, defaults, type Ground, makeGround, reaches, runCases } from './support.ts';
 
 const disabled = (pid: number, name: string): string =>
   runIn(pid, 'cat', [`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`]).stdout.trim();
@@ -23,7 +23,7 @@ const cases: Cases<Ground> = {
     }
     assert.deepEqual(defaults(a.pid), ['via 10.1.0.1 dev eth4']);
     for (const { name } of [a, b]) host.pipewright(['wait', name, '--timeout', '5']);
-    assert.equal(ping(a.pid, '2001:db8:5::6'), true);
+    assert.equal(reaches(a.pid, '2001:db8:5::6'), true);
   },
 
   'a gateway outside the subnet gets a /128 route': ({ host, a }) => {

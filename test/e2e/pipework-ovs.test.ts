@@ -18,7 +18,7 @@ import {
   runContainer,
   skipUnless,
 } from '../lab.ts';
-import { defaults, emptyGuest, line, linkNames, until } from './support.ts';
+import { defaults, emptyGuest, line, linkNames, reaches, until } from './support.ts';
 
 const number = process.pid % 100_000;
 /** 15 bytes at most. */
@@ -55,7 +55,7 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
   'the port forwards when the command returns': ({ a, b }) => {
     pipework([bridge, a.name, '192.168.1.1/24']);
     pipework([bridge, b.name, '192.168.1.2/24']);
-    assert.equal(ping(a.pid, '192.168.1.2'), true);
+    assert.equal(reaches(a.pid, '192.168.1.2'), true);
   },
 
   "@VLAN, alone and behind a MAC address, is the port's tag": ({ a, b }) => {
@@ -120,14 +120,14 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
       pipework([bridge, name, `10.0.1.${i}/24`, '@10']);
       pipework([bridge, '-i', 'eth2', name, `10.0.2.${i}/24`, '@20']);
     }
-    assert.equal(ping(a.pid, '10.0.1.2') && ping(a.pid, '10.0.2.2'), true);
+    assert.equal(reaches(a.pid, '10.0.1.2') && reaches(a.pid, '10.0.2.2'), true);
   },
 
   'an IPv6 address on an access port': ({ a, b }) => {
     pipework([bridge, a.name, 'fd00::1/64', '@10']);
     pipework([bridge, b.name, 'fd00::2/64', '@10']);
     for (const { name } of [a, b]) pipewright(['wait', name, '--timeout', '5']);
-    assert.equal(ping(a.pid, 'fd00::2', 3), true);
+    assert.equal(reaches(a.pid, 'fd00::2'), true);
   },
 };
 
@@ -166,7 +166,11 @@ test('VLANs on one host: 1 reaches 2, 3 reaches 4, and nothing crosses', async (
   for (const [i, { name }] of tests.entries()) {
     pipework([bridge, name, `192.168.0.${i + 1}/24`, `@${i < 2 ? 100 : 200}`]);
   }
-  const reached = tests.map(({ pid }) => [1, 2, 3, 4].filter((i) => ping(pid, `192.168.0.${i}`)));
+  // Only the ways that are to be open get a second chance.
+  const isOpen = (from: number, to: number): boolean => Math.floor(from / 2) === Math.floor(to / 2);
+  const reached = tests.map(({ pid }, i) =>
+    [0, 1, 2, 3].filter((j) => ping(pid, `192.168.0.${j + 1}`, isOpen(i, j) ? 3 : 1)).map((j) => j + 1),
+  );
   assert.deepEqual(reached, [
     [1, 2],
     [1, 2],

@@ -1,7 +1,7 @@
 /** `pipework NIC ...`: macvlan children of a NIC, its VLAN sub-interfaces, and the NIC itself. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { cidrs, ipAddrs, ipLink, lacks, linkExists, ping, runIn, skipUnless } from '../lab.ts';
+import { cidrs, ipAddrs, ipLink, lacks, linkExists, runIn, skipUnless } from '../lab.ts';
 import {
   type Cases,
   changesBy,
@@ -13,6 +13,7 @@ import {
   makeGround,
   namedNetns,
   nicOn,
+  reaches,
   runCases,
 } from './support.ts';
 
@@ -43,8 +44,8 @@ const macvlan: Cases<Ground> = {
     host.ip('addr', 'add', '10.0.0.254/24', 'dev', 'phy0p');
     host.pipework(['phy0', a.name, '10.0.0.1/24']);
     host.pipework(['phy0', b.name, '10.0.0.2/24']);
-    assert.equal(ping(a.pid, '10.0.0.2'), true);
-    assert.equal(ping(b.pid, '10.0.0.254'), true);
+    assert.equal(reaches(a.pid, '10.0.0.2'), true);
+    assert.equal(reaches(b.pid, '10.0.0.254'), true);
   },
 
   "a name of 15 bytes and a MAC address are the interface's": ({ host, a }) => {
@@ -90,7 +91,7 @@ const macvlan: Cases<Ground> = {
     });
     assert.deepEqual(changes, []);
     host.pipework(['phy0', b.name, '10.0.0.2/24', '02:00:00:00:00:78']);
-    assert.equal(ping(b.pid, '10.0.0.1'), true);
+    assert.equal(reaches(b.pid, '10.0.0.1'), true);
   },
 
   'mac: selects the NIC, in lower and in upper case': ({ host, a, b }) => {
@@ -157,7 +158,7 @@ const moved: Cases<Ground> = {
     assert.equal(ipLink(a.pid, 'cont0')?.address, '02:00:00:00:cd:01');
     assert.deepEqual(cidrs(a.pid, 'cont0'), ['10.0.0.1/24']);
     assert.deepEqual(defaults(a.pid), ['via 10.0.0.254 dev cont0']);
-    assert.equal(ping(a.pid, '10.0.0.254'), true);
+    assert.equal(reaches(a.pid, '10.0.0.254'), true);
     const changes = changesBy(host, [a.pid], () => {
       const again = ['--direct-phys', 'phy0', '-i', 'cont0', a.name, '10.0.0.1/24'];
       assert.equal(line(host.pipework(again, { expect: 1 })), 'I do not know how to setup interface phy0.');
@@ -213,7 +214,7 @@ const vlans: Cases<Ground> = {
       assert.equal(ipLink(pid, 'eth1')?.mtu, 1450);
     }
     assert.equal(ipLink(b.pid, 'eth1')?.address, '02:00:00:00:00:99');
-    assert.equal(ping(a.pid, '10.0.0.2'), true);
+    assert.equal(reaches(a.pid, '10.0.0.2'), true);
     assert.deepEqual(host.links(), ['phy0', 'phy0.10', 'phy0p']);
   },
 
@@ -223,7 +224,7 @@ const vlans: Cases<Ground> = {
     host.ip('link', 'set', 'far', 'up');
     host.ip('addr', 'add', '10.0.0.254/24', 'dev', 'far');
     host.pipework(['phy0', a.name, '10.0.0.1/24', '@10']);
-    assert.equal(ping(a.pid, '10.0.0.254'), true);
+    assert.equal(reaches(a.pid, '10.0.0.254'), true);
   },
 
   '--direct-phys with a VLAN moves the sub-interface': ({ host, a }) => {

@@ -7,7 +7,6 @@ import {
   ipLink,
   ipRoutes,
   ovsPort,
-  ping,
   pipewright,
   plainNetns,
   skipUnless,
@@ -22,6 +21,7 @@ import {
   linkNames,
   makeGround,
   nicOn,
+  reaches,
   runCases,
 } from './support.ts';
 
@@ -119,7 +119,7 @@ const cases: Cases<Ground> = {
     assert.ok(ipLink(host.name, 'phy0')?.flags.includes('UP'));
     host.pipewright(['attach', a.name, '--network', 'phy0', '--address', '10.0.0.1/24']);
     host.pipewright(['attach', b.name, '--network', 'phy0', '--address', '10.0.0.2/24']);
-    assert.equal(ping(b.pid, '10.0.0.1'), true);
+    assert.equal(reaches(b.pid, '10.0.0.1'), true);
   },
 
   'macvlan passthru takes the NIC for itself; a second child is refused in one line': ({ host, a, b }) => {
@@ -312,7 +312,7 @@ const cases: Cases<Ground> = {
       '10.0.0.2/24',
     ]);
     assert.match(stdout, /type veth/);
-    assert.equal(ping(a.pid, '10.0.0.2'), true);
+    assert.equal(reaches(a.pid, '10.0.0.2'), true);
     assert.match(
       host.pipewright(['attach', `netns:${named.name}`, '--network', 'br1']).stdout,
       /nothing to do/,
@@ -329,7 +329,7 @@ const children: Cases<Ground> = {
     host.pipewright(['attach', a.name, '--network', 'ipvlan:phy0', '--address', '10.0.0.1/24']);
     host.pipewright(['attach', b.name, '--network', 'ipvlan:phy0', '--address', '10.0.0.2/24']);
     assert.equal(ipLink(a.pid, 'eth1')?.linkinfo?.info_kind, 'ipvlan');
-    assert.equal(ping(a.pid, '10.0.0.2'), true);
+    assert.equal(reaches(a.pid, '10.0.0.2'), true);
     for (const mode of ['l3', 'l3s']) {
       nicOn(host, `n${mode}`);
       host.pipewright(['attach', a.name, '--network', `ipvlan:n${mode}`, '--mode', mode, '--ifname', mode]);

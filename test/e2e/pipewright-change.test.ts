@@ -9,10 +9,11 @@ import {
   ipAddrs,
   ipLink,
   ipRoutes,
+  linkExists,
+  makeNic,
   makeOvsBridge,
   ovsPort,
   ovsPorts,
-  ping,
   pipewright,
   runContainer,
   runIn,
@@ -28,6 +29,7 @@ import {
   linkNames,
   makeGround,
   nicOn,
+  reaches,
   runCases,
 } from './support.ts';
 
@@ -140,18 +142,17 @@ const cases: Cases<Ground> = {
     );
   },
 
-  'another bridge, in place: both ends keep their identity, and the old bridge goes when nothing else is on it':
-    ({ host, a, b }) => {
-      attach(host, a, '--network', 'br1', '--address', '10.0.0.1/24');
-      attach(host, b, '--network', 'br2', '--address', '10.0.0.2/24');
-      const before = ifindex(a.pid);
-      attach(host, a, '--network', 'br2', '--address', '10.0.0.1/24');
-      assert.equal(ifindex(a.pid), before);
-      assert.equal(ipLink(host.name, `veth1pl${a.pid}`)?.master, 'br2');
-      assert.equal(ping(a.pid, '10.0.0.2'), true);
-      for (const { name } of [a, b]) host.pipewright(['detach', name]);
-      assert.equal(host.links().includes('br2'), false);
-    },
+  'another bridge, in place: both ends keep their identity': ({ host, a, b }) => {
+    attach(host, a, '--network', 'br1', '--address', '10.0.0.1/24');
+    attach(host, b, '--network', 'br2', '--address', '10.0.0.2/24');
+    const before = ifindex(a.pid);
+    attach(host, a, '--network', 'br2', '--address', '10.0.0.1/24');
+    assert.equal(ifindex(a.pid), before);
+    assert.equal(ipLink(host.name, `veth1pl${a.pid}`)?.master, 'br2');
+    assert.equal(reaches(a.pid, '10.0.0.2'), true);
+    for (const { name } of [a, b]) host.pipewright(['detach', name]);
+    assert.equal(host.links().includes('br2'), false);
+  },
 
   'an interface that somebody set down comes up, and an end that was pulled goes back': ({ host, a }) => {
     attach(host, a, '--network', 'br1', '--address', '10.0.0.1/24');
@@ -181,6 +182,7 @@ const cases: Cases<Ground> = {
     );
     attach(host, a, '--network', 'br1');
     assert.equal(ipLink(a.pid, 'eth1')?.linkinfo?.info_kind, 'veth');
+    assert.equal(ipLink(host.name, `veth1pl${a.pid}`)?.master, 'br1');
     assert.deepEqual(cidrs(a.pid, 'eth1'), ['10.0.0.1/24']);
   },
 
@@ -200,6 +202,14 @@ const cases: Cases<Ground> = {
     assert.deepEqual(cidrs(a.pid, 'eth1'), ['10.0.0.1/24']);
     assert.equal(ipLink(a.pid, 'eth1')?.address, '02:00:00:00:00:99');
     assert.deepEqual(linkNames(a.pid), ['eth1']);
+  },
+
+  "another name for the host's end: the pair is made anew under it": ({ host, a }) => {
+    attach(host, a, '--network', 'br1', '--address', '10.0.0.1/24', '--host-ifname', 'app1');
+    attach(host, a, '--network', 'br1', '--address', '10.0.0.1/24', '--host-ifname', 'app2');
+    assert.deepEqual(host.links(), ['app2', 'br1']);
+    assert.deepEqual(cidrs(a.pid, 'eth1'), ['10.0.0.1/24']);
+    assert.match(host.pipewright(['attach', a.name, '--network', 'br1']).stdout, /nothing to do/);
   },
 
   "the host's end is gone with its bridge unharmed: the pair is made anew": ({ host, a }) => {
@@ -291,6 +301,19 @@ const onOvs: Record<string, (a: Container, t: TestContext) => void> = {
     assert.equal(ipLink('host', `veth1pl${a.pid}`)?.master, plain);
     assert.equal(ifindex(a.pid), before);
     assert.deepEqual(cidrs(a.pid, 'eth1'), ['10.214.0.1/24']);
+  },
+
+  'from Open vSwitch to a NIC, made anew: the port goes': (a, t) => {
+    const nic = `pwtn${number}`;
+    makeNic(t, nic);
+    pipewright(['attach', a.name, '--network', `ovs:${ovs}`, '--vlan', '10', '--address', '10.214.0.1/24']);
+    pipewright(['attach', a.name, '--network', nic]);
+    assert.equal(ipLink(a.pid, 'eth1')?.linkinfo?.info_kind, 'macvlan');
+    assert.deepEqual(cidrs(a.pid, 'eth1'), ['10.214.0.1/24']);
+    assert.deepEqual(ovsPorts(ovs), []);
+    assert.equal(linkExists('host', `veth1pl${a.pid}`), false);
+    pipewright(['attach', a.name, '--network', `ovs:${ovs}`, '--vlan', '10']);
+    assert.deepEqual(ovsPorts(ovs), [`veth1pl${a.pid}`]);
   },
 
   'a move that fails leaves port, tag and external_ids as they were': (a) => {

@@ -2,8 +2,17 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ping, type Ran, runAsync, runIn, skipUnless } from '../lab.ts';
-import { type Cases, command, type Ground, line, linkNames, makeGround, runCases } from './support.ts';
+import { type Ran, runAsync, runIn, skipUnless } from '../lab.ts';
+import {
+  type Cases,
+  command,
+  type Ground,
+  line,
+  linkNames,
+  makeGround,
+  reaches,
+  runCases,
+} from './support.ts';
 
 /** How long it waited for, in seconds, and what it said. */
 async function timed(words: readonly string[]): Promise<Ran & { seconds: number }> {
@@ -34,7 +43,7 @@ const cases: Cases<Ground> = {
     for (const [i, { name }] of [a, b].entries()) host.pipework(['br1', name, `fd00::${i + 1}/64`]);
     for (const { name } of [a, b]) assert.equal((await timed([name, '--timeout', '5'])).code, 0);
     assert.doesNotMatch(runIn(a.pid, 'ip', ['addr', 'show', 'dev', 'eth1']).stdout, /tentative/);
-    assert.equal(ping(a.pid, 'fd00::2'), true);
+    assert.equal(reaches(a.pid, 'fd00::2'), true);
   },
 
   'what is missing is said when the time is up: absent, down, no carrier': async ({ host, a }) => {

@@ -8,6 +8,7 @@ import {
   ipLinks,
   ipRoutes,
   nsenter,
+  ping,
   plainNetns,
   type Ran,
   type RunOptions,
@@ -202,4 +203,9 @@ export async function runCases(t: TestContext, ground: Ground, cases: Cases<Grou
 export async function until(isSo: () => boolean): Promise<void> {
   const deadline = Date.now() + 5000;
   while (!isSo() && Date.now() < deadline) await sleep(20);
+}
+
+/** Whether one of three echo requests is answered: a machine under load is slow to learn where an address is. */
+export function reaches(from: Where, ip: string): boolean {
+  return ping(from, ip, 3);
 }

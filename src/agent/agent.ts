@@ -1,0 +1,322 @@
+/** The loop that keeps a host as its topology wants it: wake, look, put right, tell. */
+import {
+  attachWanted,
+  containerOf,
+  converge,
+  keyOf,
+  type Outcome,
+  unwantedRecords,
+} from '../apply/converge.ts';
+import { detach } from '../apply/detach.ts';
+import type { Host } from '../apply/host.ts';
+import { containerKey } from '../apply/state.ts';
+import { resolveWanted, type WantedHere } from '../apply/wanted.ts';
+import type { Container } from '../containers/container.ts';
+import type { ContainerCache } from '../containers/running.ts';
+import type { Attachment } from '../model/attachment.ts';
+import type { AttachmentRecord } from '../model/observed.ts';
+import type { Topology } from '../model/topology.ts';
+import { lives } from '../observe/lives.ts';
+import type { Resolution, Wanted } from '../plan/topology.ts';
+import type { Store } from '../store/store.ts';
+import { type AttachmentStatus, Ledger } from './status.ts';
+import { type Scope, Wakeable } from './wakeable.ts';
+
+/** Where the agent writes what happens; one line each. */
+export interface AgentLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+}
+
+/** What an agent is made of. */
+export interface AgentParts {
+  readonly host: Host;
+  readonly store: Store;
+  readonly containers: ContainerCache;
+  readonly log: AgentLog;
+  /** Reads the files anew. @throws PipewrightError BAD_TOPOLOGY; then the former topology stays in force */
+  readonly loadTopology: () => Topology;
+  readonly firewall: boolean;
+}
+
+/** A one-line command that is kept: `pipework` or `pipewright attach` while the agent runs. */
+export interface KeptCommand {
+  readonly want: Attachment;
+  readonly firewall: boolean;
+}
+
+/** Something that happened, for `GET /v1/events`. */
+export interface AgentEvent {
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  readonly key: string;
+  readonly what: 'made' | 'repaired' | 'failed' | 'contested' | 'removed' | 'topology';
+  readonly detail: string;
+}
+
+const keptPrefix = 'attachments';
+
+/** Keeps a host as its topology and its kept commands want it. */
+export class Agent {
+  readonly #parts: AgentParts;
+  readonly #ledgers = new Map<string, Ledger>();
+  /** The container's life in which an attachment was last seen right: `PID:STARTTIME`. */
+  readonly #lives = new Map<string, string>();
+  readonly #underWay = new Set<string>();
+  readonly #listeners = new Set<(event: AgentEvent) => void>();
+  readonly #timers = new Map<string, NodeJS.Timeout>();
+  readonly #rounds = new Wakeable((scope) => this.#round(scope));
+  #topology: Topology = { networks: [], attachments: [], expects: [] };
+  #topologyProblem: string | undefined;
+
+  constructor(parts: AgentParts) {
+    this.#parts = parts;
+  }
+
+  get topology(): Topology {
+    return this.#topology;
+  }
+
+  /** Reads the files and makes all that is wanted; resolves when the first round is over. */
+  async start(): Promise<void> {
+    this.reload();
+    await this.#adopt();
+    this.wake();
+    await this.#rounds.idle();
+  }
+
+  /** Something may have changed; about one container when its id is known. */
+  wake(container?: string): void {
+    this.#rounds.wake(container);
+  }
+
+  /** Resolves when everything that was asked for so far has been looked at. */
+  idle(): Promise<void> {
+    return this.#rounds.idle();
+  }
+
+  /** Reads the files anew. What cannot be read leaves the former topology in force, and is told in the status. */
+  reload(): void {
+    try {
+      this.#topology = this.#parts.loadTopology();
+      this.#topologyProblem = undefined;
+    } catch (error) {
+      const why = textOf(error);
+      if (why !== this.#topologyProblem) this.#tell('files', 'topology', why);
+      this.#topologyProblem = why;
+    }
+    for (const ledger of this.#ledgers.values()) ledger.retryNow();
+    this.wake();
+  }
+
+  /** Stops looking; the network stays as it is. */
+  async close(): Promise<void> {
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+    await this.#rounds.close();
+  }
+
+  onEvent(listener: (event: AgentEvent) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => this.#listeners.delete(listener) };
+  }
+
+  status(): { readonly attachments: readonly AttachmentStatus[]; readonly problems: readonly string[] } {
+    const attachments = [...this.#ledgers.values()].map((ledger) => ledger.status());
+    const problems = this.#topologyProblem === undefined ? [] : [this.#topologyProblem];
+    return {
+      attachments: attachments.sort((a, b) => (a.key < b.key ? -1 : 1)),
+      problems: [...problems, ...this.#parts.store.problems()],
+    };
+  }
+
+  /** What a round would do now. */
+  async plan(): Promise<Outcome[]> {
+    const { host, firewall } = this.#parts;
+    const { wanted } = await this.#resolve('all');
+    const keys = new Set(wanted.map((entry) => entry.wanted.key));
+    const goal = { networks: this.#topology.networks, wanted, unwanted: unwantedRecords(host, keys) };
+    return converge(host, goal, { dryRun: true, firewall });
+  }
+
+  /** Keeps a command from now on; it was carried out already. */
+  async keep(container: string, command: KeptCommand): Promise<void> {
+    const key = keptKey(container, command.want.ifname);
+    const present = await this.#parts.store.read(key);
+    await this.#parts.store.compareAndSet(key, command, present?.version);
+    this.wake();
+  }
+
+  /** Forgets a command. @returns whether one was kept */
+  async forget(container: string, ifname: string): Promise<boolean> {
+    const key = keptKey(container, ifname);
+    const present = await this.#parts.store.read(key);
+    if (!present) return false;
+    await this.#parts.store.compareAndSet(key, undefined, present.version);
+    this.#ledgers.delete(`${container}/${ifname}`);
+    return true;
+  }
+
+  /** What commands made while no agent ran is kept from now on. */
+  async #adopt(): Promise<void> {
+    const { host, store, log } = this.#parts;
+    for (const record of host.state.records()) {
+      if (record.origin !== 'command' || !record.want || !lives(record.container)) continue;
+      const key = keptKey(record.container.name, record.ifname);
+      if (await store.read(key)) continue;
+      await store.compareAndSet(key, { want: record.want, firewall: true } satisfies KeptCommand, undefined);
+      markKept(host, record);
+      log.info({ key: keyOf(record) }, 'adopted what a command had made');
+    }
+  }
+
+  async #round(scope: Scope): Promise<void> {
+    const { log } = this.#parts;
+    try {
+      if (scope === 'all') await this.#ensureNetworks();
+      const { wanted, unwantable } = await this.#resolve(scope);
+      await this.#removeUnwanted(scope, new Set(wanted.map((entry) => entry.wanted.key)));
+      for (const { key, why } of unwantable) this.#fail(key, why);
+      for (const { wanted: one, container } of wanted) await this.#attend(one, container);
+      if (scope === 'all') this.#markWaiting(new Set(wanted.map((entry) => entry.wanted.key)));
+    } catch (error) {
+      // Docker is away, or the state directory: looked at again when it is back, or after a while.
+      log.warn({ error: textOf(error) }, 'a round was broken off');
+      this.#retry('round', undefined, 2000);
+    }
+  }
+
+  async #ensureNetworks(): Promise<void> {
+    const { host, firewall } = this.#parts;
+    const goal = { networks: this.#topology.networks, wanted: [], unwanted: [] };
+    for (const outcome of await converge(host, goal, { dryRun: false, firewall })) {
+      if (outcome.error !== undefined) this.#fail(outcome.key, textOf(outcome.error));
+      else this.#tell(outcome.key, 'made', summary(outcome.steps));
+    }
+  }
+
+  /** What files and kept commands want of the containers in scope. */
+  async #resolve(scope: Scope): Promise<{ wanted: WantedHere[]; unwantable: Resolution['unwantable'] }> {
+    const { containers, store } = this.#parts;
+    const running = scope === 'all' ? await containers.all() : await containers.some(scope);
+    const { wanted, unwantable } = await resolveWanted(this.#topology, running, store);
+    const byName = new Map(running.map(({ listed, container }) => [listed.name, container]));
+    const keys = new Set(wanted.map((entry) => entry.wanted.key));
+    for (const { value } of await store.list<KeptCommand>(keptPrefix)) {
+      const container = byName.get(value.want.container.name);
+      const key = `${value.want.container.name}/${value.want.ifname}`;
+      // The file goes before a command that said something else of the same interface.
+      if (!container || keys.has(key)) continue;
+      wanted.push({ wanted: { key, attachment: value.want, dhcp: false }, container });
+    }
+    return { wanted, unwantable };
+  }
+
+  async #removeUnwanted(scope: Scope, wanted: ReadonlySet<string>): Promise<void> {
+    const { host } = this.#parts;
+    const unwanted = unwantedRecords(host, wanted).filter(
+      ({ container }) => scope === 'all' || scope.has(container.id),
+    );
+    if (unwanted.length === 0) return;
+    const targets = unwanted.map((record) => ({ container: containerOf(record), ifname: record.ifname }));
+    await detach(host, targets, { keepShared: true });
+    for (const record of unwanted) {
+      const key = keyOf(record);
+      if (!wanted.has(key)) this.#ledgers.delete(key);
+      this.#tell(key, 'removed', lives(record.container) ? 'it is wanted no more' : 'its container is gone');
+    }
+  }
+
+  async #attend(wanted: Wanted, container: Container): Promise<void> {
+    const { key, dhcp } = wanted;
+    const ledger = this.#ledger(key);
+    const life = `${container.pid}:${container.startTime}`;
+    if (this.#lives.get(key) !== life) ledger.retryNow();
+    if (ledger.waitMs() > 0 || this.#underWay.has(key)) return;
+    this.#underWay.add(key);
+    const work = this.#attach(ledger, wanted, container, life).finally(() => this.#underWay.delete(key));
+    // A DHCP server may take its time, or never answer: nobody waits for that.
+    if (!dhcp) await work;
+  }
+
+  async #attach(ledger: Ledger, wanted: Wanted, container: Container, life: string): Promise<void> {
+    const { host, firewall } = this.#parts;
+    const { key } = wanted;
+    try {
+      const { steps } = await attachWanted(host, wanted, container, { dryRun: false, firewall });
+      const isNew = this.#lives.get(key) !== life;
+      this.#lives.set(key, life);
+      if (steps.length === 0) return ledger.right();
+      if (isNew) {
+        ledger.made();
+        return this.#tell(key, 'made', summary(steps));
+      }
+      const contested = ledger.repaired(summary(steps));
+      this.#tell(key, contested ? 'contested' : 'repaired', summary(steps));
+    } catch (error) {
+      this.#fail(key, textOf(error));
+      this.#retry(key, container.id, ledger.waitMs() + 1);
+    }
+  }
+
+  #markWaiting(present: ReadonlySet<string>): void {
+    for (const { selector, ifname } of this.#topology.attachments) {
+      if (selector.by === 'name' && !present.has(`${selector.name}/${ifname}`))
+        this.#ledger(`${selector.name}/${ifname}`).waiting();
+    }
+    const named = new Set(this.#topology.networks.map(({ name }) => `network ${name}`));
+    for (const [key, ledger] of this.#ledgers) {
+      const isNetwork = key.startsWith('network ');
+      if (isNetwork ? !named.has(key) || ledger.waitMs() === 0 : false) this.#ledgers.delete(key);
+      else if (!isNetwork && !present.has(key)) ledger.waiting();
+    }
+  }
+
+  #ledger(key: string): Ledger {
+    let ledger = this.#ledgers.get(key);
+    if (!ledger) {
+      ledger = new Ledger(key);
+      this.#ledgers.set(key, ledger);
+    }
+    return ledger;
+  }
+
+  #fail(key: string, why: string): void {
+    const ledger = this.#ledger(key);
+    const said = ledger.status().detail === why && ledger.status().state === 'failing';
+    ledger.failed(why);
+    // The same failure again is in the status; the log has it once.
+    if (!said) this.#tell(key, 'failed', why);
+  }
+
+  /** A round later on, about one container or all. */
+  #retry(key: string, container: string | undefined, afterMs: number): void {
+    clearTimeout(this.#timers.get(key));
+    const timer = setTimeout(() => this.wake(container), afterMs);
+    timer.unref();
+    this.#timers.set(key, timer);
+  }
+
+  #tell(key: string, what: AgentEvent['what'], detail: string): void {
+    const { log } = this.#parts;
+    const level = what === 'failed' || what === 'contested' || what === 'topology' ? 'warn' : 'info';
+    log[level]({ key, what }, detail);
+    const event = { at: Date.now(), key, what, detail };
+    for (const listener of this.#listeners) listener(event);
+  }
+}
+
+function keptKey(container: string, ifname: string): string {
+  return `${keptPrefix}/${container} ${ifname}`;
+}
+
+function markKept(host: Host, record: AttachmentRecord): void {
+  host.state.writeRecord(containerKey(record.container), { ...record, origin: 'kept' });
+}
+
+function summary(steps: readonly { readonly command: string }[]): string {
+  return steps.map(({ command }) => command).join('; ');
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

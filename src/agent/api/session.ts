@@ -1,0 +1,134 @@
+/** A command that is run by the agent for somebody else: what it prints is collected, what it makes is kept. */
+import type { Host } from '../../apply/host.ts';
+import { acquireLock } from '../../apply/lock.ts';
+import { containerKey } from '../../apply/state.ts';
+import type { Detaching, Made, Session } from '../../cli/session.ts';
+import type { Container, ContainerRuntime } from '../../containers/container.ts';
+import type { ResolveOptions } from '../../containers/resolve.ts';
+import type { Place } from '../../model/topology.ts';
+import { selects } from '../../plan/topology.ts';
+import type { Agent } from '../agent.ts';
+
+/** What the agent lends to a command. */
+export interface AgentSessionParts {
+  readonly agent: Agent;
+  readonly host: Host;
+  readonly resolve: ResolveOptions;
+  /** Runtimes whose containers the agent sees start: of others nothing can be kept. */
+  readonly watched: ReadonlySet<ContainerRuntime>;
+}
+
+/** One command. */
+export class AgentSession implements Session {
+  readonly #parts: AgentSessionParts;
+  readonly #written: { readonly fd: 1 | 2; readonly text: string }[] = [];
+
+  constructor(parts: AgentSessionParts) {
+    this.#parts = parts;
+  }
+
+  get resolve(): ResolveOptions {
+    return this.#parts.resolve;
+  }
+
+  host(): Host {
+    return this.#parts.host;
+  }
+
+  write(fd: 1 | 2, text: string): void {
+    this.#written.push({ fd, text });
+  }
+
+  /** All that was written there. */
+  output(fd: 1 | 2): string {
+    return this.#written
+      .filter((piece) => piece.fd === fd)
+      .map(({ text }) => text)
+      .join('');
+  }
+
+  /** The caller shows that it waits. */
+  progress(): Disposable {
+    return { [Symbol.dispose]: () => {} };
+  }
+
+  async attached({ container, want, firewall, once }: Made): Promise<readonly string[]> {
+    const { agent, watched } = this.#parts;
+    const { name, runtime } = container;
+    const key = `${name}/${want.ifname}`;
+    const place = this.#placeOf(container, want.ifname);
+    if (place)
+      return [`${key} is in ${placeText(place)}, which goes before a command: it will be as said there`];
+    if (once) {
+      const isKept = agent.status().attachments.some((status) => status.key === key);
+      return isKept ? [`${key} is kept as it was, and will be again: see pipewright detach`] : [];
+    }
+    if (!watched.has(runtime)) {
+      // What was named by its process or its namespace has no next life; of the others it has to be said.
+      const ends = runtime === 'pid' || runtime === 'netns';
+      return ends
+        ? []
+        : [`${key} ends with the container: the agent does not see containers of ${runtime} start`];
+    }
+    await agent.keep(name, { want: { ...want, container: { runtime, name } }, firewall });
+    await this.#markKept(container, want.ifname);
+    return [];
+  }
+
+  /**
+   * Only now: a note that says so, of something that is not kept yet, would be taken for a leftover. Killed in between,
+   * the next agent adopts it.
+   */
+  async #markKept(container: Container, ifname: string): Promise<void> {
+    const { state } = this.#parts.host;
+    using _lock = await acquireLock(state.lockPath);
+    const key = containerKey(container);
+    const record = state.record(key, ifname);
+    if (record && record.origin !== 'kept') state.writeRecord(key, { ...record, origin: 'kept' });
+  }
+
+  async detaching(container: Container, ifnames: readonly string[] | undefined): Promise<Detaching> {
+    const { agent, host } = this.#parts;
+    const { name } = container;
+    const noted = host.state
+      .records()
+      .filter((record) => record.container.name === name)
+      .map((record) => record.ifname);
+    const names = ifnames ?? [...new Set([...this.#keptOf(name), ...noted])];
+    const warnings: string[] = [];
+    const forgotten: string[] = [];
+    for (const ifname of names) {
+      if (await agent.forget(name, ifname)) forgotten.push(ifname);
+      const place = this.#placeOf(container, ifname);
+      if (place) warnings.push(`${name}/${ifname} is in ${placeText(place)}: it will be made again`);
+    }
+    return { forgotten, warnings };
+  }
+
+  async forget(name: string, ifname: string | undefined): Promise<readonly string[]> {
+    const forgotten: string[] = [];
+    for (const one of ifname === undefined ? this.#keptOf(name) : [ifname])
+      if (await this.#parts.agent.forget(name, one)) forgotten.push(one);
+    return forgotten;
+  }
+
+  #keptOf(container: string): string[] {
+    const prefix = `${container}/`;
+    return this.#parts.agent
+      .status()
+      .attachments.filter(({ key }) => key.startsWith(prefix))
+      .map(({ key }) => key.slice(prefix.length));
+  }
+
+  /** Where a topology file asks for the same interface. */
+  #placeOf({ runtime, id, name, labels = {} }: Container, ifname: string): Place | undefined {
+    if (runtime === 'pid' || runtime === 'netns') return undefined;
+    return this.#parts.agent.topology.attachments.find(
+      (spec) => spec.ifname === ifname && selects(spec.selector, { runtime, id, name, labels }),
+    )?.place;
+  }
+}
+
+function placeText({ file, line }: Place): string {
+  return `${file}:${line}`;
+}

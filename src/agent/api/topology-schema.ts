@@ -1,0 +1,85 @@
+/** The topology in force, as the model has it: every value in its canonical form. */
+import { z } from '@hono/zod-openapi';
+import { ipvlanModes, macvlanModes } from '../../model/attachment.ts';
+import { list } from './schemas.ts';
+
+const family = z.union([z.literal(4), z.literal(6)]);
+const cidr = z.object({ family, ip: z.string(), prefixLen: z.int() }).openapi('Cidr');
+const gateway = z.object({ family, ip: z.string() });
+const place = z.object({ file: z.string(), line: z.int(), column: z.int() }).openapi('Place');
+
+const common = {
+  name: z.string(),
+  place,
+  mtu: z.int().optional(),
+  subnets: list(cidr),
+  gateways: list(gateway),
+  ranges: list(z.object({ family, first: z.string(), last: z.string() })),
+  hostAddresses: list(cidr),
+};
+const vid = z.int().optional();
+
+const network = z
+  .discriminatedUnion('kind', [
+    z.object({ ...common, kind: z.literal('bridge'), bridge: z.string() }),
+    z.object({ ...common, kind: z.literal('ovs'), bridge: z.string(), vid }),
+    z.object({ ...common, kind: z.literal('macvlan'), uplink: z.string(), mode: z.enum(macvlanModes), vid }),
+    z.object({ ...common, kind: z.literal('ipvlan'), uplink: z.string(), mode: z.enum(ipvlanModes), vid }),
+    z.object({ ...common, kind: z.literal('phys'), uplink: z.string(), vid }),
+    z.object({ ...common, kind: z.literal('dummy') }),
+  ])
+  .openapi('Network');
+
+const selector = z
+  .discriminatedUnion('by', [
+    z.object({ by: z.literal('name'), name: z.string() }),
+    z.object({ by: z.literal('pattern'), pattern: z.string() }),
+    z.object({ by: z.literal('label'), key: z.string(), value: z.string().optional() }),
+    z.object({ by: z.literal('compose'), project: z.string(), service: z.string() }),
+  ])
+  .openapi('Selector');
+
+const attachment = z
+  .object({
+    place,
+    selector,
+    network: z.string(),
+    ifname: z.string(),
+    addresses: z.union([z.literal('auto'), z.literal('dhcp'), list(cidr)]),
+    gateways: list(gateway),
+    mac: z.string().optional(),
+    unique: z.string().optional(),
+    vid,
+    mtu: z.int().optional(),
+    routes: list(z.object({ dst: cidr, gateway: z.string().optional() })),
+    rules: list(
+      z.object({
+        family,
+        from: cidr.optional(),
+        to: cidr.optional(),
+        table: z.int(),
+        priority: z.int().optional(),
+      }),
+    ),
+    sysctls: z.record(z.string(), z.string()),
+    rate: z.object({ in: z.number().optional(), out: z.number().optional() }).optional(),
+  })
+  .openapi('WantedAttachment');
+
+const expect = z
+  .object({
+    place,
+    from: z.string(),
+    to: z.string(),
+    reachable: z.boolean(),
+    probe: z.discriminatedUnion('protocol', [
+      z.object({ protocol: z.literal('ping') }),
+      z.object({ protocol: z.literal('tcp'), port: z.int() }),
+    ]),
+  })
+  .openapi('Expectation');
+
+/** All files together. */
+export const topologySchema = z
+  .object({ networks: list(network), attachments: list(attachment), expects: list(expect) })
+  .openapi('Topology');

@@ -1,0 +1,82 @@
+/** The agent as a process: parts, sources, server, signals. */
+import { mkdirSync } from 'node:fs';
+import { Host } from '../apply/host.ts';
+import { acquireLock } from '../apply/lock.ts';
+import { Engine } from '../containers/docker.ts';
+import { ContainerCache } from '../containers/running.ts';
+import { PipewrightError } from '../errors.ts';
+import type { Topology } from '../model/topology.ts';
+import { FileStore } from '../store/file-store.ts';
+import { Agent } from './agent.ts';
+import { createLog } from './log.ts';
+import { notify } from './notify.ts';
+import { startServer } from './server.ts';
+import { openSources } from './sources.ts';
+
+/** How the agent is started. */
+export interface AgentOptions {
+  /** Topology files and folders of them. */
+  readonly paths: readonly string[];
+  /** For what outlives a reboot: /var/lib/pipewright. */
+  readonly stateDir: string;
+  readonly socketPath: string;
+  readonly logFormat: 'text' | 'json';
+  readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
+  readonly firewall: boolean;
+  readonly version: string;
+  readonly loadTopology: () => Topology;
+}
+
+/** Milliseconds after SIGTERM at which the agent ends whatever is under way. */
+const patienceMs = 4000;
+
+/** Runs until SIGTERM or SIGINT; the network stays as it is then. @throws PipewrightError when it cannot start */
+export async function runAgent(options: AgentOptions): Promise<void> {
+  const log = createLog({ format: options.logFormat, level: options.logLevel });
+  mkdirSync(options.stateDir, { recursive: true, mode: 0o755 });
+  using _only = await onlyOne(options.stateDir);
+  await using host = new Host();
+  const engine = new Engine({ keepAlive: true });
+  const store = new FileStore(options.stateDir);
+  const containers = new ContainerCache(engine);
+  const { firewall, loadTopology, socketPath, version } = options;
+  const agent = new Agent({ host, store, containers, log, firewall, loadTopology });
+  const stopped = signalled(agent);
+  await agent.start();
+  using _sources = openSources(agent, { host, engine, log, paths: options.paths });
+  await using _server = await startServer({ agent, host, socketPath, version, log });
+  notify('READY=1');
+  log.info({ socketPath, attachments: agent.status().attachments.length }, 'ready');
+  await stopped;
+  notify('STOPPING=1');
+  log.info({}, 'stopping; the network stays as it is');
+  setTimeout(() => process.exit(0), patienceMs).unref();
+  await agent.close();
+}
+
+/** A second agent on the same state would undo what the first one does. */
+async function onlyOne(stateDir: string): Promise<Disposable> {
+  try {
+    return await acquireLock(`${stateDir}/agent.lock`, 0);
+  } catch (error) {
+    if (!(error instanceof PipewrightError) || error.code !== 'LOCK_TIMEOUT') throw error;
+    throw new PipewrightError('LOCK_TIMEOUT', {
+      op: 'agent.start',
+      subject: stateDir,
+      detail: 'another agent runs on this state directory',
+      hint: 'see: pipewright status',
+    });
+  }
+}
+
+/** Resolves at SIGTERM or SIGINT. SIGHUP reads the files anew. */
+function signalled(agent: Agent): Promise<void> {
+  process.on('SIGHUP', () => {
+    notify('RELOADING=1');
+    agent.reload();
+    void agent.idle().then(() => notify('READY=1'));
+  });
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
+  });
+}

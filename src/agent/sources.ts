@@ -1,0 +1,107 @@
+/** What wakes the agent: each source only says that something may have changed; the round looks for itself. */
+import { existsSync, statSync, watch } from 'node:fs';
+import { dirname } from 'node:path';
+import type { Host } from '../apply/host.ts';
+import type { Engine } from '../containers/docker.ts';
+import { openMonitor } from '../kernel/netlink/monitor.ts';
+import { OvsdbWatch } from '../ovs/watch.ts';
+import type { Agent, AgentLog } from './agent.ts';
+
+/** Milliseconds that events are collected before a round looks at everything; a human's change is put right well below 1 s. */
+const settleMs = 100;
+/** Everything is looked at this often even when nothing woke the agent. */
+const periodMs = 60_000;
+/** Between two attempts to hear of the engine's events. */
+const reconnectMs = 500;
+
+/** Connects every source to the agent; disposing ends them. */
+export function openSources(
+  agent: Agent,
+  parts: {
+    readonly host: Host;
+    readonly engine: Engine;
+    readonly log: AgentLog;
+    readonly paths: readonly string[];
+  },
+): Disposable {
+  const stop = new AbortController();
+  const { signal } = stop;
+  const settled = settle(() => agent.wake(), signal);
+  void followEngine(agent, parts.engine, parts.log, signal);
+  openMonitor(parts.host.netns, { onWake: settled, onOverrun: settled, signal });
+  const ovs = watchOvs(parts.host, settled);
+  const files = watchFiles(
+    parts.paths,
+    settle(() => agent.reload(), signal),
+  );
+  const period = setInterval(() => agent.wake(), periodMs);
+  return {
+    [Symbol.dispose]: () => {
+      stop.abort();
+      clearInterval(period);
+      for (const close of [ovs, ...files]) close();
+    },
+  };
+}
+
+/** One call for a burst of events. While the host is busy with itself, rounds take at most a tenth of the time. */
+function settle(wake: () => void, signal: AbortSignal): () => void {
+  let timer: NodeJS.Timeout | undefined;
+  return () => {
+    if (timer || signal.aborted) return;
+    timer = setTimeout(() => {
+      timer = undefined;
+      wake();
+    }, settleMs);
+  };
+}
+
+/** Events name their container, so a start is served without looking at anything else. */
+async function followEngine(agent: Agent, engine: Engine, log: AgentLog, signal: AbortSignal): Promise<void> {
+  let isDown = false;
+  while (!signal.aborted) {
+    try {
+      // What happened while nobody listened is found by looking at everything.
+      const events = engine.events(undefined, signal);
+      if (isDown) log.info({}, `${engine.title} is back`);
+      isDown = false;
+      agent.wake();
+      for await (const { action, id } of events) {
+        if (['start', 'die', 'died', 'destroy', 'remove', 'rename', 'unpause'].includes(action))
+          agent.wake(id);
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!isDown) log.warn({}, error instanceof Error ? error.message : String(error));
+      isDown = true;
+    }
+    await new Promise((resolve) => setTimeout(resolve, reconnectMs));
+  }
+}
+
+/** Columns that matter; statistics alone change every few seconds. */
+const watchedColumns = {
+  Open_vSwitch: ['bridges'],
+  Bridge: ['name', 'ports'],
+  Port: ['name', 'tag', 'trunks', 'interfaces'],
+  Interface: ['name', 'ofport', 'error'],
+};
+
+function watchOvs(host: Host, onWake: () => void): () => void {
+  if (!existsSync(host.ovsdbSocket)) return () => {};
+  const watched = new OvsdbWatch(watchedColumns, { path: host.ovsdbSocket, onWake });
+  return () => void watched[Symbol.asyncDispose]();
+}
+
+function watchFiles(paths: readonly string[], onWake: () => void): (() => void)[] {
+  return paths
+    .filter((path) => existsSync(path))
+    .map((path) => {
+      // Editors put a new file in the old one's place, so it is the folder that is watched.
+      const folder = statSync(path).isDirectory() ? path : dirname(path);
+      const watcher = watch(folder, { persistent: false }, onWake);
+      // A folder that is deleted is told by an error; the next reload says what is missing.
+      watcher.on('error', onWake);
+      return () => watcher.close();
+    });
+}

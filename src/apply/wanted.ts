@@ -1,0 +1,44 @@
+/** A topology with the containers that run now: what is wanted of each, with addresses that are written down first. */
+import type { Container } from '../containers/container.ts';
+import type { Topology } from '../model/topology.ts';
+import { type KnownContainer, type Resolution, resolveTopology, type Wanted } from '../plan/topology.ts';
+import type { Store } from '../store/store.ts';
+
+/** A container as its engine lists it, and where its namespace is. */
+export interface RunningContainer {
+  readonly listed: KnownContainer;
+  readonly container: Container;
+}
+
+/** One wanted attachment and the container that it is of. */
+export interface WantedHere {
+  readonly wanted: Wanted;
+  readonly container: Container;
+}
+
+const addressesKey = 'addresses';
+
+/** What the topology wants of these containers. An address is given out for good: it is in the store before it is used. */
+export async function resolveWanted(
+  topology: Topology,
+  running: readonly RunningContainer[],
+  store: Store,
+  options: { readonly dryRun?: boolean } = {},
+): Promise<{ wanted: WantedHere[]; unwantable: Resolution['unwantable'] }> {
+  const stored = await store.read<Record<string, string>>(addressesKey);
+  const remembered = new Map(Object.entries(stored?.value ?? {}));
+  const resolution = resolveTopology(
+    topology,
+    running.map(({ listed }) => listed),
+    remembered,
+  );
+  if (!options.dryRun && resolution.addresses.size > remembered.size) {
+    await store.compareAndSet(addressesKey, Object.fromEntries(resolution.addresses), stored?.version);
+  }
+  const byName = new Map(running.map(({ listed, container }) => [listed.name, container]));
+  const wanted = resolution.wanted.flatMap((one) => {
+    const container = byName.get(one.attachment.container.name);
+    return container ? [{ wanted: one, container }] : [];
+  });
+  return { wanted, unwantable: resolution.unwantable };
+}

@@ -1,0 +1,121 @@
+/** `pipewright apply` */
+import { readSync } from 'node:fs';
+import { isatty } from 'node:tty';
+import type { Outcome } from '../apply/converge.ts';
+import { Host } from '../apply/host.ts';
+import { acquireLock } from '../apply/lock.ts';
+import type { Pending } from '../apply/transaction.ts';
+import { PipewrightError } from '../errors.ts';
+import { checkExpectations, type Expectation } from '../observe/expect.ts';
+import { print, table, writeText } from './output.ts';
+import { requirePrivileges } from './privileges.ts';
+import {
+  convergeGoal,
+  defaultStateDir,
+  goalOf,
+  type HostGoal,
+  loadTopology,
+  outcomeJson,
+  outcomeText,
+  pathsOrDefault,
+} from './topology.ts';
+
+/** Options of `pipewright apply`. */
+export interface ApplyFlags {
+  readonly stateDir?: string | undefined;
+  readonly noFirewall: boolean;
+  readonly yes: boolean;
+  readonly rollback: boolean;
+  readonly json: boolean;
+}
+
+/** Makes what the topology wants. @returns 0: all is so; 1: something failed, or the user said no */
+export async function applyTopology(flags: ApplyFlags, paths: readonly string[]): Promise<number> {
+  const topology = loadTopology(pathsOrDefault(paths));
+  requirePrivileges();
+  await using host = new Host();
+  const stateDir = flags.stateDir ?? defaultStateDir;
+  const firewall = !flags.noFirewall;
+  if (!flags.yes && isatty(0) && isatty(1)) {
+    const outcomes = await convergeGoal(host, await goalOf(host, topology, stateDir, { dryRun: true }), {
+      dryRun: true,
+      firewall,
+    });
+    if (outcomes.length > 0 && !isAgreed(outcomes)) return 1;
+  }
+  const goal = await goalOf(host, topology, stateDir, { dryRun: false });
+  const { outcomes, expectations, tookBack } = await make(host, goal, flags);
+  const failed = outcomes.filter(({ error }) => error !== undefined);
+  const unmet = expectations.filter(({ expected, seen }) => expected !== seen);
+  if (flags.json)
+    print(
+      JSON.stringify({ changes: outcomes.map(outcomeJson), failed: failed.length, expectations, tookBack }),
+    );
+  else report(outcomes, failed, expectations, tookBack);
+  return failed.length > 0 || unmet.length > 0 ? 1 : 0;
+}
+
+/** With `--rollback`, what can be taken back is made final only when everything is reachable as expected. */
+async function make(host: Host, goal: HostGoal, flags: ApplyFlags) {
+  const firewall = !flags.noFirewall;
+  const onOutcome = flags.json ? () => {} : (outcome: Outcome): void => print(outcomeText(outcome));
+  const held: Pending[] = [];
+  const hold = flags.rollback ? { hold: (pending: Pending): void => void held.push(pending) } : {};
+  const outcomes = await convergeGoal(host, goal, { dryRun: false, firewall, onOutcome, ...hold });
+  const expectations = await checkExpectations(goal.topology.expects, goal.wanted);
+  const isBad =
+    outcomes.some(({ error }) => error !== undefined) ||
+    expectations.some(({ expected, seen }) => expected !== seen);
+  if (flags.rollback && isBad) {
+    for (const pending of held.reverse()) await takeBack(host, pending);
+    return { outcomes, expectations, tookBack: held.length > 0 };
+  }
+  for (const pending of held) await pending.commit();
+  // What is wanted no more could not have been taken back, so it goes when the rest is certain.
+  if (flags.rollback)
+    outcomes.push(
+      ...(await convergeGoal(host, { ...goal, unwantable: [] }, { dryRun: false, firewall, onOutcome })),
+    );
+  return { outcomes, expectations, tookBack: false };
+}
+
+async function takeBack(host: Host, pending: Pending): Promise<void> {
+  const reason = new Error('taken back');
+  using _lock = await acquireLock(host.state.lockPath);
+  try {
+    await pending.rollBack(reason);
+  } catch (error) {
+    if (error !== reason) throw error;
+  }
+}
+
+function report(
+  outcomes: readonly Outcome[],
+  failed: readonly Outcome[],
+  expectations: readonly Expectation[],
+  tookBack: boolean,
+): void {
+  if (failed.length > 0)
+    print(table([['FAILED', 'WHY'], ...failed.map(({ key, error }) => [key, whyOf(error)])]));
+  else print(outcomes.length === 0 ? 'nothing to do' : `${outcomes.length} made`);
+  if (expectations.length > 0)
+    print(table([['FROM', 'TO', 'PROBE', 'EXPECTED', 'SEEN', ''], ...expectations.map(expectationRow)]));
+  if (tookBack) print('taken back: everything is as it was before');
+}
+
+function expectationRow({ from, to, probe, expected, seen, detail }: Expectation): string[] {
+  const word = (reachable: boolean): string => (reachable ? 'reachable' : 'not reachable');
+  return [from, to, probe, word(expected), `${word(seen)}${expected === seen ? '' : ' !'}`, detail];
+}
+
+function whyOf(error: unknown): string {
+  return error instanceof PipewrightError ? error.message : String(error);
+}
+
+/** Shows the plan and asks, on a terminal. */
+function isAgreed(outcomes: readonly Outcome[]): boolean {
+  print(outcomes.map(outcomeText).join('\n'));
+  writeText(1, 'Make it so? [y/N] ');
+  const answer = Buffer.alloc(16);
+  return /^y(es)?\s*$/i.test(answer.toString('utf8', 0, readSync(0, answer)));
+}

@@ -1,0 +1,127 @@
+/** `pipewright status` */
+import { existsSync } from 'node:fs';
+import type { AttachmentStatus } from '../agent/status.ts';
+import type { Outcome } from '../apply/converge.ts';
+import { Host } from '../apply/host.ts';
+import { UnixHttp } from '../containers/http.ts';
+import { listAttachments } from '../observe/list.ts';
+import { agentSocket } from './handover.ts';
+import { print, table } from './output.ts';
+import { requirePrivileges } from './privileges.ts';
+import { convergeGoal, defaultStateDir, goalOf, loadTopology, pathsOrDefault, reasonOf } from './topology.ts';
+
+/** Options of `pipewright status`. */
+export interface StatusFlags {
+  readonly stateDir?: string | undefined;
+  readonly json: boolean;
+}
+
+/** A line of the answer: what is wanted, and how it is doing. */
+interface StatusLine {
+  readonly key: string;
+  readonly state: AttachmentStatus['state'] | 'differs' | 'not wanted';
+  /** RFC 3339; null when nobody watched. */
+  readonly since: string | null;
+  /** Null when no agent counts. */
+  readonly repairs: number | null;
+  readonly addrs: readonly string[];
+  readonly detail: string;
+}
+
+/** Shows each attachment: wanted, seen, healthy or what differs. @returns 0: all is well; 1: something is not */
+export async function showStatus(flags: StatusFlags, paths: readonly string[]): Promise<number> {
+  requirePrivileges();
+  await using host = new Host();
+  const seen = new Map(
+    listAttachments(host).map(({ container, ifname, addrs }) => [`${container}/${ifname}`, addrs]),
+  );
+  const agent = await askAgent();
+  const lines = agent ? linesOfAgent(agent, seen) : await linesOfFiles(host, flags, paths, seen);
+  const problems = agent?.problems ?? [];
+  if (flags.json) print(JSON.stringify({ agent: agent !== undefined, attachments: lines, problems }));
+  else {
+    if (!agent) print('no agent runs: this is how it is now, and nobody keeps it so');
+    print(lines.length === 0 ? 'nothing is wanted' : table([header, ...lines.map(row)]));
+    for (const problem of problems) print(`problem: ${problem}`);
+  }
+  const isWell = lines.every(({ state }) => state === 'healthy' || state === 'waiting');
+  return isWell && problems.length === 0 ? 0 : 1;
+}
+
+const header = ['ATTACHMENT', 'STATE', 'SINCE', 'REPAIRS', 'ADDRESSES', ''];
+
+function row({ key, state, since, repairs, addrs, detail }: StatusLine): string[] {
+  return [key, state, since ?? '-', repairs === null ? '-' : String(repairs), addrs.join(',') || '-', detail];
+}
+
+interface AgentAnswer {
+  readonly attachments: readonly AttachmentStatus[];
+  readonly problems: readonly string[];
+}
+
+/** What the agent says; undefined when none runs. */
+async function askAgent(): Promise<AgentAnswer | undefined> {
+  if (!existsSync(agentSocket)) return undefined;
+  try {
+    const { status, body } = await new UnixHttp(agentSocket, {}).get('/v1/status');
+    return status === 200 ? (JSON.parse(body) as AgentAnswer) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function linesOfAgent(
+  { attachments }: AgentAnswer,
+  seen: ReadonlyMap<string, readonly string[]>,
+): StatusLine[] {
+  return attachments.map(({ key, state, since, repairs, detail }) => ({
+    key,
+    state,
+    since: new Date(since).toISOString(),
+    repairs,
+    addrs: seen.get(key) ?? [],
+    detail: detail ?? '',
+  }));
+}
+
+/** Without an agent: what `apply` would change is what differs. */
+async function linesOfFiles(
+  host: Host,
+  flags: StatusFlags,
+  paths: readonly string[],
+  seen: ReadonlyMap<string, readonly string[]>,
+): Promise<StatusLine[]> {
+  const topology = loadTopology(pathsOrDefault(paths));
+  const dryRun = { dryRun: true, firewall: true };
+  const goal = await goalOf(host, topology, flags.stateDir ?? defaultStateDir, dryRun);
+  const changes = new Map((await convergeGoal(host, goal, dryRun)).map((outcome) => [outcome.key, outcome]));
+  const line = (key: string, state: StatusLine['state'], detail: string): StatusLine => ({
+    key,
+    state,
+    since: null,
+    repairs: null,
+    addrs: seen.get(key) ?? [],
+    detail,
+  });
+  const keys = new Set([
+    ...topology.networks.map(({ name }) => `network ${name}`),
+    ...goal.wanted.map(({ wanted }) => wanted.key),
+  ]);
+  const wanted = [...keys].map((key) => {
+    const change = changes.get(key);
+    return change
+      ? line(key, change.error === undefined ? 'differs' : 'failing', textOf(change))
+      : line(key, 'healthy', '');
+  });
+  const others = [...changes.values()].filter(({ key }) => !keys.has(key));
+  return [
+    ...wanted,
+    ...others.map((change) =>
+      line(change.key, change.error === undefined ? 'not wanted' : 'failing', textOf(change)),
+    ),
+  ];
+}
+
+function textOf({ steps, error }: Outcome): string {
+  return error === undefined ? steps.map(({ because }) => because).join('; ') : reasonOf(error);
+}

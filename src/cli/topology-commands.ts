@@ -1,0 +1,101 @@
+/** The commands of `pipewright` that work on topology files, and the agent. */
+import { buildCommand } from '@stricli/core';
+import type { AgentFlags } from './agent.ts';
+import type { ApplyFlags } from './apply.ts';
+import type { DestroyFlags } from './destroy.ts';
+import { flag, text, valued } from './parameters.ts';
+import type { PlanFlags } from './plan.ts';
+import type { CommandContext } from './session.ts';
+import type { StatusFlags } from './status.ts';
+import { version } from './version.ts';
+
+const files = {
+  kind: 'array',
+  parameter: {
+    brief: 'Topology file, or folder of them; by default pipewright.yaml here, else /etc/pipewright',
+    placeholder: 'FILE',
+    parse: text,
+  },
+} as const;
+const stateDir = valued('For what outlives a reboot (/var/lib/pipewright)', 'FOLDER');
+const noFirewall = flag("Do not add the bridges' rules to Docker's firewall");
+const json = flag('Print the result as JSON');
+
+/** A command whose function answers with its exit code. */
+function exits<F, A extends readonly string[]>(load: () => Promise<(flags: F, args: A) => Promise<number>>) {
+  return async () => {
+    const run = await load();
+    return async function (this: CommandContext, flags: F, ...args: A): Promise<void> {
+      this.process.exitCode = await run(flags, args);
+    };
+  };
+}
+
+export const plan = buildCommand<PlanFlags, string[], CommandContext>({
+  docs: {
+    brief: 'Show what apply would change',
+    fullDescription: 'Exit code 0: nothing; 2: something; 1: something cannot be had.',
+  },
+  parameters: { positional: files, flags: { stateDir, noFirewall, json } },
+  loader: exits(async () => (await import('./plan.ts')).planTopology),
+});
+
+export const apply = buildCommand<ApplyFlags, string[], CommandContext>({
+  docs: {
+    brief: 'Make it as the topology says',
+    fullDescription:
+      'Shows the plan and asks, on a terminal. What fails is taken back by itself, and the rest goes on. Then tries what the ' +
+      'file expects to be reachable, and what not.',
+  },
+  parameters: {
+    positional: files,
+    flags: {
+      stateDir,
+      noFirewall,
+      yes: flag('Do not ask'),
+      rollback: flag('Take everything back when something fails or is not reachable as expected'),
+      json,
+    },
+  },
+  loader: exits(async () => (await import('./apply.ts')).applyTopology),
+});
+
+export const destroy = buildCommand<DestroyFlags, [], CommandContext>({
+  docs: { brief: 'Take away everything that pipewright made on this host, and nothing else' },
+  parameters: {
+    positional: { kind: 'tuple', parameters: [] },
+    flags: { dryRun: flag('Only show what would be done'), json },
+  },
+  loader: exits(async () => (await import('./destroy.ts')).destroyAll),
+});
+
+export const status = buildCommand<StatusFlags, string[], CommandContext>({
+  docs: {
+    brief: 'Show how every attachment is doing',
+    fullDescription:
+      'Asks the agent; where none runs, compares the topology with what is there. Exit code 1 when something is not well.',
+  },
+  parameters: { positional: files, flags: { stateDir, json } },
+  loader: exits(async () => (await import('./status.ts')).showStatus),
+});
+
+export const agent = buildCommand<AgentFlags, string[], CommandContext>({
+  docs: {
+    brief: 'Keep it as the topology says, until stopped',
+    fullDescription:
+      'Makes what files and kept commands want, and keeps it so through restarts and accidents. SIGHUP reads the files anew.',
+  },
+  parameters: {
+    positional: files,
+    flags: {
+      stateDir,
+      noFirewall,
+      logFormat: valued('text or json (text)', 'FORMAT'),
+      logLevel: valued('debug, info, warn or error (info)', 'LEVEL'),
+    },
+  },
+  loader: exits(async () => {
+    const { startAgent } = await import('./agent.ts');
+    return (flags, paths) => startAgent(flags, paths, version);
+  }),
+});

@@ -1,0 +1,107 @@
+/** What `plan`, `apply`, `destroy` and `agent` share: which files, which containers, and how outcomes are shown. */
+import { existsSync } from 'node:fs';
+import { isatty } from 'node:tty';
+import { styleText } from 'node:util';
+import {
+  type ConvergeOptions,
+  converge,
+  type Goal,
+  type Outcome,
+  unwantedRecords,
+} from '../apply/converge.ts';
+import type { Host } from '../apply/host.ts';
+import { resolveWanted } from '../apply/wanted.ts';
+import { parseTopology } from '../config/topology/load.ts';
+import { Engine } from '../containers/docker.ts';
+import { ContainerCache } from '../containers/running.ts';
+import { PipewrightError } from '../errors.ts';
+import type { Topology } from '../model/topology.ts';
+import { readTopologyFiles } from '../observe/topology-files.ts';
+import { FileStore } from '../store/file-store.ts';
+import { errorLine } from './output.ts';
+
+/** For what outlives a reboot. */
+export const defaultStateDir = '/var/lib/pipewright';
+/** Where the agent looks for topology files. */
+export const systemFolder = '/etc/pipewright';
+const localFile = 'pipewright.yaml';
+
+/** The files that are meant when none is named: pipewright.yaml here, else those of /etc/pipewright. */
+export function pathsOrDefault(paths: readonly string[]): string[] {
+  if (paths.length > 0) return [...paths];
+  if (existsSync(localFile)) return [localFile];
+  if (existsSync(systemFolder)) return [systemFolder];
+  throw new PipewrightError('BAD_ARGUMENT', {
+    op: 'topology',
+    subject: localFile,
+    detail: `there is no such file here, and no folder ${systemFolder}`,
+    hint: 'name the topology file',
+  });
+}
+
+/** @throws PipewrightError BAD_TOPOLOGY with every problem and its place */
+export function loadTopology(paths: readonly string[]): Topology {
+  return parseTopology(readTopologyFiles(paths));
+}
+
+/** A topology on this host, with the containers that run now. */
+export interface HostGoal extends Goal {
+  readonly topology: Topology;
+  /** Entries of the file that cannot be had. */
+  readonly unwantable: readonly Outcome[];
+}
+
+/** What a topology wants of this host. */
+export async function goalOf(
+  host: Host,
+  topology: Topology,
+  stateDir: string,
+  options: { readonly dryRun: boolean },
+): Promise<HostGoal> {
+  const running = topology.attachments.length === 0 ? [] : await new ContainerCache(new Engine()).all();
+  const { wanted, unwantable } = await resolveWanted(topology, running, new FileStore(stateDir), options);
+  const keys = new Set(wanted.map((entry) => entry.wanted.key));
+  return {
+    topology,
+    networks: topology.networks,
+    wanted,
+    unwanted: unwantedRecords(host, keys),
+    unwantable: unwantable.map(({ key, why }) => {
+      const error = new PipewrightError('BAD_TOPOLOGY', { op: 'attach', subject: key, detail: why });
+      return { key, verb: 'attach', steps: [], error };
+    }),
+  };
+}
+
+/** Plans or makes it. */
+export async function convergeGoal(host: Host, goal: HostGoal, options: ConvergeOptions): Promise<Outcome[]> {
+  for (const outcome of goal.unwantable) options.onOutcome?.(outcome);
+  return [...goal.unwantable, ...(await converge(host, goal, options))];
+}
+
+const signs = {
+  attach: ['+', 'green'],
+  network: ['+', 'green'],
+  detach: ['-', 'red'],
+  'drop network': ['-', 'red'],
+} as const;
+
+/** An outcome and its steps, in colour on a terminal. */
+export function outcomeText({ key, verb, steps, error }: Outcome): string {
+  const [sign, color] = signs[verb];
+  const paint = (text: string, style: 'green' | 'red' | 'yellow'): string =>
+    isatty(1) ? styleText(style, text) : text;
+  if (error !== undefined) return paint(`! ${key}: ${reasonOf(error)}`, 'yellow');
+  const lines = steps.map(({ command, because }) => `    ${command}   # ${because}`);
+  return [paint(`${sign} ${key}`, color), ...lines].join('\n');
+}
+
+/** An outcome as data. */
+export function outcomeJson({ key, verb, steps, error }: Outcome): object {
+  return { key, verb, steps, ...(error === undefined ? {} : { error: reasonOf(error) }) };
+}
+
+/** A failure in one line. */
+export function reasonOf(error: unknown): string {
+  return error instanceof PipewrightError ? errorLine(error) : String(error);
+}

@@ -1,0 +1,234 @@
+/** An attachment of a file -> an AttachmentSpec, with the checks that need only itself and its network. */
+import type * as z from 'zod';
+import { type Cidr, formatCidr } from '../../model/address.ts';
+import type { AttachmentSpec, NetworkSpec } from '../../model/topology.ts';
+import { printable } from '../names.ts';
+import { keyPlaceOf, placeOf, type Said } from './document.ts';
+import { didYouMean } from './hints.ts';
+import { complainOf } from './issues.ts';
+import { ipv6Mtu, itemPlace, whyNotIn } from './network.ts';
+import type { Complaints } from './problem.ts';
+import { attachmentSchema } from './schema.ts';
+import { sysctlKey } from './values.ts';
+
+type ReadAttachment = z.output<typeof attachmentSchema>;
+
+/** A spec and where its parts are written. */
+export interface SaidAttachment {
+  readonly spec: AttachmentSpec;
+  readonly said: Said;
+  /** Undefined when there is no such network, or when it cannot be had itself. */
+  readonly network: NetworkSpec | undefined;
+}
+
+/** What networks the files have: those that can be had, and the names of all. */
+export interface KnownNetworks {
+  readonly specs: ReadonlyMap<string, NetworkSpec>;
+  readonly names: ReadonlySet<string>;
+}
+
+/** What an attachment is checked with. */
+interface Check {
+  readonly read: ReadAttachment;
+  readonly said: Said;
+  readonly complaints: Complaints;
+}
+
+/** Reads one attachment. Undefined when it cannot be had; why is in `complaints`. */
+export function readAttachment(
+  said: Said,
+  networks: KnownNetworks,
+  complaints: Complaints,
+): SaidAttachment | undefined {
+  const parsed = attachmentSchema.safeParse(said.value);
+  if (!parsed.success) {
+    complainOf(parsed.error.issues, said, complaints);
+    return undefined;
+  }
+  const read = parsed.data;
+  const check = { read, said, complaints };
+  const network = networks.specs.get(read.network);
+  if (!networks.names.has(read.network)) {
+    const message = `there is no network "${printable(read.network)}" in these files`;
+    complaints.add(placeOf(said, 'network'), message, didYouMean(read.network, networks.names));
+  }
+  const spec = specOf(check);
+  checkSelector(check);
+  checkAddresses(check, network);
+  checkGateways(check, spec);
+  checkRoutes(check);
+  checkRules(check);
+  if (network !== undefined) checkKind(check, network);
+  return { spec, said, network };
+}
+
+function specOf(check: Check): AttachmentSpec {
+  const { read, said } = check;
+  const { container, network, ifname, addresses, gateway, mac, unique, vlan, mtu, routes, rules, rate } =
+    read;
+  return {
+    place: said.place,
+    selector: container,
+    network,
+    ifname,
+    addresses,
+    gateways: gateway === undefined || gateway === 'none' ? [] : gateway,
+    ...(gateway === 'none' && { noGateway: true }),
+    ...(mac !== undefined && { mac }),
+    ...(unique !== undefined && { unique }),
+    ...(vlan !== undefined && { vid: vlan }),
+    ...(mtu !== undefined && { mtu }),
+    routes: routes.map(({ to, via }) => ({ dst: to, ...(via !== undefined && { gateway: via.ip }) })),
+    rules: rules.map(({ from, to, table, priority }) => ({
+      family: from?.family ?? to?.family ?? 4,
+      ...(from !== undefined && { from }),
+      ...(to !== undefined && { to }),
+      table,
+      ...(priority !== undefined && { priority }),
+    })),
+    sysctls: readSysctls(check),
+    ...(rate !== undefined && { rate: withoutAbsent(rate) }),
+  };
+}
+
+function withoutAbsent({ in: received, out: sent }: NonNullable<ReadAttachment['rate']>) {
+  return { ...(received !== undefined && { in: received }), ...(sent !== undefined && { out: sent }) };
+}
+
+function readSysctls({ read, said, complaints }: Check): Record<string, string> {
+  const sysctls: Record<string, string> = {};
+  for (const [name, value] of Object.entries(read.sysctls)) {
+    const parsed = sysctlKey(name);
+    if ('why' in parsed) complaints.add(keyPlaceOf(said, 'sysctls', name), parsed.why, parsed.hint);
+    else if (!/^[\x20-\x7e]{1,255}$/.test(String(value))) {
+      complaints.add(placeOf(said, 'sysctls', name), `${name} cannot have this value`);
+    } else sysctls[parsed.key] = String(value);
+  }
+  return sysctls;
+}
+
+/** What only one container can have. */
+function checkSelector({ read, said, complaints }: Check): void {
+  const several = read.container.by !== 'name';
+  if (read.mac !== undefined && read.unique !== undefined) {
+    complaints.add(
+      keyPlaceOf(said, 'unique'),
+      'mac and unique are two ways to say one thing',
+      'leave out one',
+    );
+  }
+  if (several && read.mac !== undefined) {
+    complaints.add(
+      keyPlaceOf(said, 'mac'),
+      'several containers cannot have one MAC address',
+      'use unique, which makes one for each',
+    );
+  }
+  if (several && typeof read.addresses !== 'string' && read.addresses.length > 0) {
+    complaints.add(
+      keyPlaceOf(said, 'addresses'),
+      'several containers cannot have one address',
+      'use auto, or name one container',
+    );
+  }
+}
+
+function checkAddresses({ read, said, complaints }: Check, network: NetworkSpec | undefined): void {
+  const { addresses, gateway } = read;
+  const at = placeOf(said, 'addresses');
+  if (addresses === 'auto') {
+    if (network !== undefined && network.ranges.length === 0) {
+      complaints.add(at, `addresses: auto needs a range, and the network ${network.name} has none`);
+    }
+    return;
+  }
+  if (addresses === 'dhcp') {
+    if (Array.isArray(gateway)) {
+      complaints.add(keyPlaceOf(said, 'gateway'), 'with dhcp the server says the gateway', 'leave it out');
+    }
+    return;
+  }
+  for (const [index, cidr] of addresses.entries()) {
+    const place = itemPlace(said, 'addresses', index);
+    if (addresses.findIndex(({ ip }) => ip === cidr.ip) < index) {
+      complaints.add(place, `${cidr.ip} is there twice`);
+    }
+    const why = network && whyNotIn(cidr, network.subnets);
+    if (why) complaints.add(place, `${why[0]}, of the network ${network.name}`, why[1]);
+  }
+}
+
+function checkGateways({ read, said, complaints }: Check, { gateways }: AttachmentSpec): void {
+  const own = typeof read.addresses === 'string' ? [] : read.addresses.map(({ ip }) => ip);
+  for (const [at, { family, ip }] of gateways.entries()) {
+    const place = itemPlace(said, 'gateway', at);
+    if (gateways.findIndex((gateway) => gateway.family === family) < at) {
+      complaints.add(place, `${ip} is a second gateway for IPv${family}`);
+    }
+    if (own.includes(ip)) complaints.add(place, `gateway: ${ip} is the interface's own address`);
+  }
+}
+
+function checkRoutes({ read, said, complaints }: Check): void {
+  const seen = new Set<string>();
+  for (const [at, { to, via }] of read.routes.entries()) {
+    const place = placeOf(said, 'routes', at);
+    const text = formatCidr(to);
+    if (to.prefixLen === 0) complaints.add(place, 'this is the default route', 'use gateway');
+    if (via !== undefined && via.family !== to.family) {
+      complaints.add(place, `${text} and ${via.ip} are of different families`);
+    }
+    if (seen.has(text)) complaints.add(place, `there is a route to ${text} already`);
+    seen.add(text);
+  }
+}
+
+function checkRules({ read, said, complaints }: Check): void {
+  const seen = new Set<string>();
+  const text = (cidr: Cidr | undefined): string => (cidr === undefined ? 'all' : formatCidr(cidr));
+  for (const [at, { from, to, table, priority = '' }] of read.rules.entries()) {
+    const place = placeOf(said, 'rules', at);
+    if (from === undefined && to === undefined) complaints.add(place, 'a rule needs from or to');
+    if (from !== undefined && to !== undefined && from.family !== to.family) {
+      complaints.add(place, `${text(from)} and ${text(to)} are of different families`);
+    }
+    const key = `${text(from)} ${text(to)} ${table} ${priority}`;
+    if (seen.has(key)) complaints.add(place, 'this rule is there twice');
+    seen.add(key);
+  }
+}
+
+/** What some kinds of networks cannot do. */
+function checkKind({ read, said, complaints }: Check, network: NetworkSpec): void {
+  const { kind, name } = network;
+  const complain = (key: string, message: string, hint?: string): void =>
+    complaints.add(keyPlaceOf(said, key), message, hint);
+  if (read.vlan !== undefined && (kind === 'bridge' || kind === 'dummy')) {
+    const hint = kind === 'bridge' ? 'use a network of kind ovs, or macvlan on a NIC' : undefined;
+    complain('vlan', `the network ${name} is of kind ${kind}, which has no VLANs`, hint);
+  }
+  if (kind === 'ipvlan' && (read.mac ?? read.unique) !== undefined) {
+    complain(
+      read.mac === undefined ? 'unique' : 'mac',
+      `on a network of kind ipvlan, such as ${name}, every interface has the MAC address of the uplink`,
+    );
+  }
+  if (read.addresses === 'dhcp' && (kind === 'dummy' || (kind === 'ipvlan' && network.mode !== 'l2'))) {
+    complain('addresses', `no DHCP server can be reached on ${name}, of kind ${kind}`);
+  }
+  if (read.rate?.in !== undefined && kind !== 'bridge' && kind !== 'ovs') {
+    const hint = "only kinds bridge and ovs can, at the host's end";
+    complaints.add(placeOf(said, 'rate', 'in'), `on ${name} what comes in cannot be limited`, hint);
+  }
+  const one = kind === 'phys' || (kind === 'macvlan' && network.mode === 'passthru');
+  if (one && read.container.by !== 'name') {
+    complain('container', `only one container can be on ${name}`, 'name it');
+  }
+  const addresses = typeof read.addresses === 'string' ? [] : read.addresses;
+  const ranges = read.addresses === 'auto' ? network.ranges : [];
+  const mtu = read.mtu ?? network.mtu;
+  if (mtu !== undefined && mtu < ipv6Mtu && [...addresses, ...ranges].some(({ family }) => family === 6)) {
+    const place = read.mtu === undefined ? keyPlaceOf(said, 'addresses') : placeOf(said, 'mtu');
+    complaints.add(place, `an MTU of ${mtu} is too small for IPv6, which needs ${ipv6Mtu}`);
+  }
+}

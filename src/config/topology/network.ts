@@ -1,0 +1,177 @@
+/** A network of a file -> a NetworkSpec, with the checks that need nothing but itself. */
+import type * as z from 'zod';
+import { broadcastOf, type Cidr, contains, formatCidr, networkOf } from '../../model/address.ts';
+import type { AddressRange, NetworkSpec } from '../../model/topology.ts';
+import { checkIfname, printable } from '../names.ts';
+import { placeOf, type Said } from './document.ts';
+import { complainOf, type Words } from './issues.ts';
+import type { Complaints } from './problem.ts';
+import { holds, overlap, shrink } from './ranges.ts';
+import { networkSchema } from './schema.ts';
+
+type ReadNetwork = z.output<typeof networkSchema>;
+
+/** A spec and where its parts are written. */
+export interface SaidNetwork {
+  readonly spec: NetworkSpec;
+  readonly said: Said;
+}
+
+/** The least MTU that IPv6 works with (RFC 8200, section 5): below, the kernel refuses its addresses. */
+export const ipv6Mtu = 1280;
+
+/** Reads one network. Undefined when it cannot be had; why is in `complaints`. */
+export function readNetwork(name: string, said: Said, complaints: Complaints): SaidNetwork | undefined {
+  const place = said.keyPlace ?? said.place;
+  if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/.test(name)) {
+    complaints.add(
+      place,
+      `"${printable(name)}" cannot be a network's name`,
+      'letters, digits, ".", "_" and "-" can',
+    );
+  }
+  const parsed = networkSchema.safeParse(said.value);
+  if (!parsed.success) {
+    const kind = (said.value as { kind?: unknown } | null)?.kind;
+    complainOf(parsed.error.issues, said, complaints, (key) => ofOtherKind(String(kind), key));
+    return undefined;
+  }
+  const read = parsed.data;
+  checkSubnets(read, said, complaints);
+  const { subnet: subnets = [], gateway: gateways = [], range: ranges = [] } = read;
+  const common = {
+    name,
+    place,
+    ...(read.mtu !== undefined && { mtu: read.mtu }),
+    subnets,
+    gateways,
+    ranges: ranges.flatMap((range, at) => readRange(range, at, { read, said, complaints })),
+    hostAddresses: 'hostAddress' in read ? (read.hostAddress ?? []) : [],
+  };
+  const plug = plugOf(name, read, complaints, place);
+  return plug && { said, spec: { ...common, ...plug } };
+}
+
+const allKeys = new Set(networkSchema.options.flatMap((option) => Object.keys(option.shape)));
+
+function ofOtherKind(kind: string, key: string): Words | undefined {
+  if (!allKeys.has(key)) return undefined;
+  const why = `a network of kind ${kind} has no ${key}`;
+  return key === 'vlan' && kind === 'bridge' ? [why, 'for VLANs use kind ovs, or macvlan on a NIC'] : [why];
+}
+
+/** What is a kind's own. */
+type PlugOf<T> = T extends NetworkSpec
+  ? Omit<T, 'name' | 'place' | 'mtu' | 'subnets' | 'gateways' | 'ranges' | 'hostAddresses'>
+  : never;
+type Plug = PlugOf<NetworkSpec>;
+
+function plugOf(
+  name: string,
+  read: ReadNetwork,
+  complaints: Complaints,
+  place: Said['place'],
+): Plug | undefined {
+  const vid = 'vlan' in read && read.vlan !== undefined ? { vid: read.vlan } : {};
+  switch (read.kind) {
+    case 'bridge':
+    case 'ovs': {
+      const why = read.bridge === undefined ? checkIfname(name) : undefined;
+      if (why !== undefined) {
+        complaints.add(place, `bridge: is missing, and the network's name cannot be a bridge's: it ${why}`);
+        return undefined;
+      }
+      const bridge = read.bridge ?? name;
+      return read.kind === 'bridge' ? { kind: 'bridge', bridge } : { kind: 'ovs', bridge, ...vid };
+    }
+    case 'macvlan':
+      return { kind: 'macvlan', uplink: read.uplink, mode: read.mode, ...vid };
+    case 'ipvlan':
+      return { kind: 'ipvlan', uplink: read.uplink, mode: read.mode, ...vid };
+    case 'phys':
+      return { kind: 'phys', uplink: read.uplink, ...vid };
+    case 'dummy':
+      return { kind: 'dummy' };
+  }
+}
+
+function checkSubnets(read: ReadNetwork, said: Said, complaints: Complaints): void {
+  const { subnet: subnets = [], gateway: gateways = [], mtu } = read;
+  const hosts = 'hostAddress' in read ? (read.hostAddress ?? []) : [];
+  const place = (key: string, at: number) => itemPlace(said, key, at);
+  for (const [at, subnet] of subnets.entries()) {
+    const other = subnets.slice(0, at).find((earlier) => overlap(earlier, subnet));
+    if (other) complaints.add(place('subnet', at), `${formatCidr(subnet)} overlaps ${formatCidr(other)}`);
+  }
+  for (const [at, { family, ip }] of gateways.entries()) {
+    if (gateways.findIndex((gateway) => gateway.family === family) < at) {
+      complaints.add(place('gateway', at), `${ip} is a second gateway for IPv${family}`);
+    }
+    const why = whyOutside({ family, ip }, subnets);
+    if (why !== undefined) complaints.add(place('gateway', at), `gateway: ${ip} ${why}`);
+  }
+  for (const [at, cidr] of hosts.entries()) {
+    const why = whyNotIn(cidr, subnets);
+    if (why !== undefined) complaints.add(place('hostAddress', at), `hostAddress: ${why[0]}`, why[1]);
+  }
+  if (mtu !== undefined && mtu < ipv6Mtu && [...subnets, ...hosts].some(({ family }) => family === 6)) {
+    complaints.add(placeOf(said, 'mtu'), `mtu: ${mtu} is too small for IPv6, which needs ${ipv6Mtu}`);
+  }
+}
+
+/** The place of an entry of a list, which may be written as the one value that it is. */
+export function itemPlace(said: Said, key: string, at: number): Said['place'] {
+  return Array.isArray(said.parts.get(key)?.value) ? placeOf(said, key, at) : placeOf(said, key);
+}
+
+/** Link-local addresses are in every network. */
+function isLinkLocal({ family, ip }: Pick<Cidr, 'family' | 'ip'>): boolean {
+  return family === 6 ? contains({ family: 6, ip: 'fe80::', prefixLen: 10 }, ip) : ip.startsWith('169.254.');
+}
+
+/** Why this address is in none of the subnets of its family, as the rest of a sentence. */
+function whyOutside(address: Pick<Cidr, 'family' | 'ip'>, subnets: readonly Cidr[]): string | undefined {
+  const own = subnets.filter(({ family }) => family === address.family);
+  if (own.length === 0 || isLinkLocal(address)) return undefined;
+  const subnet = own.find((candidate) => contains(candidate, address.ip));
+  if (subnet === undefined) return `is not in ${own.map(formatCidr).join(' or ')}`;
+  if (subnet.family === 6 || subnet.prefixLen > 30) return undefined;
+  if (address.ip === networkOf(subnet)) return `is the subnet ${formatCidr(subnet)} itself`;
+  return address.ip === broadcastOf(subnet) ? `is the broadcast address of ${formatCidr(subnet)}` : undefined;
+}
+
+/** Why an interface on a network of these subnets cannot have this address: a message, and perhaps a hint. */
+export function whyNotIn(cidr: Cidr, subnets: readonly Cidr[]): Words | undefined {
+  const why = whyOutside(cidr, subnets);
+  if (why !== undefined) return [`${formatCidr(cidr)} ${why}`];
+  const subnet = subnets.find((candidate) => contains(candidate, cidr.ip));
+  const single = cidr.prefixLen === (cidr.family === 4 ? 32 : 128);
+  if (subnet === undefined || single || subnet.prefixLen === cidr.prefixLen) return undefined;
+  const meant = formatCidr({ ...cidr, prefixLen: subnet.prefixLen });
+  return [
+    `${formatCidr(cidr)} is of another length than the subnet ${formatCidr(subnet)}`,
+    `did you mean "${meant}"?`,
+  ];
+}
+
+/** The part of a range that may be given out: without the subnet's first and last address. */
+function readRange(
+  range: AddressRange,
+  at: number,
+  { read, said, complaints }: { read: ReadNetwork; said: Said; complaints: Complaints },
+): AddressRange[] {
+  const { subnet: subnets = [], gateway: gateways = [] } = read;
+  const hosts = 'hostAddress' in read ? (read.hostAddress ?? []) : [];
+  const complain = (why: string): AddressRange[] => {
+    complaints.add(itemPlace(said, 'range', at), `range: ${range.first}-${range.last} ${why}`);
+    return [];
+  };
+  const own = subnets.filter(({ family }) => family === range.family);
+  const subnet = own.find((candidate) => contains(candidate, range.first) && contains(candidate, range.last));
+  if (own.length === 0) return complain(`needs a subnet of IPv${range.family} that it is in`);
+  if (subnet === undefined) return complain(`is not in ${own.map(formatCidr).join(' or ')}`);
+  const usable = shrink(range, subnet);
+  const used = [...gateways, ...hosts].map(({ ip }) => ip);
+  if (usable === undefined || !holds(usable, used)) return complain('has no address to give out');
+  return [usable];
+}

@@ -1,0 +1,318 @@
+/**
+ * The one definition of a topology file: it gives the types of what is read, the messages about what is wrong, the JSON
+ * Schema for editors and docs/reference/config.md.
+ *
+ * An `id` names an object in the reference page; a `title` says what sort of text a field takes.
+ */
+import * as z from 'zod';
+import { ipvlanModes, macvlanModes } from '../../model/attachment.ts';
+import { readCompose, readContainer, readExpect, readLabel, splitRoute } from './selector.ts';
+import * as v from './values.ts';
+
+/** An object that takes no other keys: they are what the message of such an issue lists, see issues.ts. */
+function fields<S extends z.core.$ZodShape>(shape: S) {
+  return z.strictObject(shape, {
+    error: ({ code }) => (code === 'unrecognized_keys' ? Object.keys(shape).join(' ') : undefined),
+  });
+}
+
+const vlan = v.whole(1, 4094).meta({ title: 'VLAN id' });
+const mtu = v.whole(68, 65535, 'bytes');
+
+const common = {
+  subnet: v
+    .oneOrMore(v.subnet.meta({ title: 'subnet', examples: ['10.10.101.0/24', 'fd00:101::/64'] }))
+    .optional()
+    .meta({
+      description:
+        'Subnets of the network, of either family. Addresses of attachments must lie in one of their family, if there is one.',
+    }),
+  gateway: v
+    .oneOrMore(v.ip.meta({ title: 'address', examples: ['10.10.101.254'] }))
+    .optional()
+    .meta({
+      description:
+        'Default gateway of the attachments that say none, at most one of each family: `ip route replace default via GATEWAY`.',
+    }),
+  range: v
+    .oneOrMore(
+      v.range.meta({ title: 'range', examples: ['10.10.101.100-10.10.101.199', '10.10.101.128/26'] }),
+    )
+    .optional()
+    .meta({
+      description:
+        'Addresses to give out to attachments with `addresses: auto`: FIRST-LAST, both included, or a prefix. Gateways, the ' +
+        "host's own addresses, those that the files give, the subnet's first and its broadcast address are left out.",
+    }),
+  mtu: mtu.optional().meta({
+    description: 'Bytes: `ip link set mtu`. By default that of the bridge or uplink.',
+  }),
+};
+
+const hostAddress = v
+  .oneOrMore(v.hostAddress.meta({ title: 'address/length', examples: ['10.10.101.105/24'] }))
+  .optional();
+const onBridge = {
+  bridge: v.ifname.optional().meta({
+    title: 'interface name',
+    description: "Name of the bridge, made when it is missing. By default the network's own name.",
+  }),
+  ...common,
+  hostAddress: hostAddress.meta({
+    description: "The host's own addresses on the network: `ip addr add` on the bridge.",
+  }),
+};
+const uplink = v.ifname.meta({
+  title: 'interface name',
+  description: 'NIC of the host by which the network leaves it: `ip link add link UPLINK`.',
+});
+const nicVlan = vlan.optional().meta({
+  description:
+    'VLAN on the uplink: `ip link add link UPLINK name UPLINK.VLAN type vlan id VLAN`, made when it is missing.',
+});
+const hostLink = {
+  hostAddress: hostAddress.meta({
+    description:
+      "The host's own addresses on the network, on an interface of the host of the same kind: a host does not reach " +
+      'the children of its NIC by the NIC itself.',
+  }),
+};
+
+const kind = <K extends string>(name: K) =>
+  z.literal(name).meta({ description: 'What the network is, see above.' });
+
+/** A network, by its kind. */
+export const networkSchema = z.discriminatedUnion('kind', [
+  fields({ kind: kind('bridge'), ...onBridge }).meta({
+    title: 'bridge',
+    description: 'Linux bridge: `ip link add BRIDGE type bridge`, each attachment a veth pair.',
+  }),
+  fields({
+    kind: kind('ovs'),
+    ...onBridge,
+    vlan: vlan.optional().meta({
+      description: 'VLAN of the ports: `ovs-vsctl add-port BRIDGE PORT tag=VLAN`.',
+    }),
+  }).meta({
+    title: 'ovs',
+    description: 'Open vSwitch bridge: `ovs-vsctl add-br BRIDGE`, each attachment a veth pair.',
+  }),
+  fields({
+    kind: kind('macvlan'),
+    uplink,
+    mode: z.enum(macvlanModes).default('bridge').meta({
+      description: '`ip link add type macvlan mode MODE`.',
+    }),
+    vlan: nicVlan,
+    ...common,
+    ...hostLink,
+  }).meta({
+    title: 'macvlan',
+    description: 'Children of a NIC with MAC addresses of their own: `ip link add link UPLINK type macvlan`.',
+  }),
+  fields({
+    kind: kind('ipvlan'),
+    uplink,
+    mode: z.enum(ipvlanModes).default('l2').meta({ description: '`ip link add type ipvlan mode MODE`.' }),
+    vlan: nicVlan,
+    ...common,
+    ...hostLink,
+  }).meta({
+    title: 'ipvlan',
+    description: 'Children of a NIC with its MAC address: `ip link add link UPLINK type ipvlan`.',
+  }),
+  fields({ kind: kind('phys'), uplink, vlan: nicVlan, ...common }).meta({
+    title: 'phys',
+    description: 'The NIC itself, or its VLAN, moved into one container: `ip link set UPLINK netns`.',
+  }),
+  fields({ kind: kind('dummy'), ...common }).meta({
+    title: 'dummy',
+    description: 'An interface that leads nowhere: `ip link add type dummy`.',
+  }),
+]);
+
+const selectorFields = fields({
+  compose: v
+    .textAs(readCompose)
+    .optional()
+    .meta({
+      title: 'text',
+      description: 'Containers of a Compose service, as PROJECT/SERVICE.',
+      examples: ['shop/web'],
+    }),
+  label: v
+    .textAs(readLabel)
+    .optional()
+    .meta({
+      title: 'text',
+      description: 'Containers with a label, as KEY=VALUE, or KEY for any value.',
+      examples: ['tier=db'],
+    }),
+})
+  .meta({ id: 'container' })
+  .transform((said, context) => {
+    const [selector, second] = [said.compose, said.label].filter((part) => part !== undefined);
+    if (selector !== undefined && second === undefined) return selector;
+    context.addIssue({ code: 'custom', message: 'takes one of compose and label' });
+    return z.NEVER;
+  });
+
+const routeFields = fields({
+  to: v.prefix.meta({
+    title: 'subnet or address',
+    description: 'Where the route leads.',
+    examples: ['10.5.0.0/16'],
+  }),
+  via: v.ip.optional().meta({
+    title: 'address',
+    description: 'Next hop. Without one, the subnet is reached directly.',
+  }),
+}).meta({ id: 'route' });
+
+const route = z
+  .union([
+    z.string().transform((text, context) => {
+      const read = routeFields.safeParse(splitRoute(text));
+      if (read.success) return read.data;
+      const why = read.error.issues[0];
+      context.addIssue(
+        why?.code === 'custom'
+          ? { code: 'custom', message: why.message, params: why.params }
+          : { code: 'custom', message: 'must be a route, as in 10.5.0.0/16 via 10.0.0.1' },
+      );
+      return z.NEVER;
+    }),
+    routeFields,
+  ])
+  .meta({ title: 'route', examples: ['10.5.0.0/16 via 10.0.0.1'] });
+
+const rule = fields({
+  from: v.prefix.optional().meta({ title: 'subnet or address', description: 'Source of the packets.' }),
+  to: v.prefix.optional().meta({ title: 'subnet or address', description: 'Destination of the packets.' }),
+  table: v.whole(1, 4_294_967_295).meta({
+    description: 'Number of the routing table that is looked into; 254 is main.',
+  }),
+  priority: v.whole(1, 4_294_967_295).optional().meta({
+    description: "Rules are looked at in the order of their priority. By default the kernel's choice.",
+  }),
+}).meta({ id: 'rule', title: 'rule' });
+
+const rate = v.rate.meta({ title: 'rate', examples: ['10mbit'] });
+const rateFields = fields({
+  in: rate.optional().meta({
+    description:
+      "What the container receives, limited at the host's end: on networks of kind bridge and ovs.",
+  }),
+  out: rate.optional().meta({ description: 'What the container sends.' }),
+}).meta({ id: 'rate', title: 'rate' });
+
+const sysctls = z
+  .record(z.string(), z.union([z.int(), z.string()]))
+  .meta({ examples: [{ 'ipv4.forwarding': 1, 'ipv6.accept_ra': 0 }] });
+
+/** Which containers an attachment is about. */
+export const containerSchema = z.union([v.textAs(readContainer), selectorFields]).meta({
+  title: 'container',
+  description:
+    'Which containers: one by its name, several by a pattern of names with `*` and `?`, or by Compose service or label.',
+  examples: ['web', 'web-*', { compose: 'shop/web' }, { label: 'tier=db' }],
+});
+
+/** An attachment. */
+export const attachmentSchema = fields({
+  container: containerSchema,
+  network: z.string().meta({ title: 'network', description: 'Name of a network of the files.' }),
+  ifname: v.ifname.default('eth1').meta({
+    title: 'interface name',
+    description: 'Name of the interface in the container, at most 15 bytes.',
+  }),
+  addresses: z
+    .union([
+      z.enum(['auto', 'dhcp']),
+      v.oneOrMore(v.address.meta({ title: 'address/length', examples: ['10.0.0.2/24'] })),
+    ])
+    .default([])
+    .meta({
+      description:
+        '`ip addr add`. With `auto` one of each family that the network has a range of, and the same again whenever the ' +
+        'container comes back; with `dhcp` what a server on the network gives. Listed addresses only for a container by name.',
+      examples: ['auto', 'dhcp', '10.0.0.2/24', ['10.0.0.2/24', 'fd00::2/64']],
+    }),
+  gateway: z
+    .union([z.literal('none'), v.oneOrMore(v.gateway.meta({ title: 'address' }))])
+    .optional()
+    .meta({
+      description:
+        'Default gateway, at most one of each family, on or off the subnet: `ip route replace default via GATEWAY`. By ' +
+        "default the network's; `none` for no default route by this interface.",
+      examples: ['10.10.101.254', 'none'],
+    }),
+  mac: v.mac.optional().meta({
+    title: 'MAC address',
+    description: '`ip link set address`. By default the kernel chooses. Only for a container by name.',
+    examples: ['02:00:00:00:00:01'],
+  }),
+  unique: v.unique.optional().meta({
+    title: 'text',
+    description:
+      "Instead of `mac`: a MAC address made from this text, the same each time, as `pipework`'s U:TEXT; for several " +
+      "containers, from it and each one's name.",
+  }),
+  vlan: vlan.optional().meta({
+    description: "VLAN of this attachment, before the network's; on kinds ovs, macvlan, ipvlan and phys.",
+  }),
+  mtu: mtu.optional().meta({ description: "Bytes, before the network's." }),
+  routes: z.array(route).default([]).meta({
+    description: '`ip route add TO via VIA`, each as text or as below.',
+  }),
+  rules: z.array(rule).default([]).meta({
+    description: '`ip rule add from FROM to TO lookup TABLE priority PRIORITY`.',
+  }),
+  sysctls: sysctls.default({}).meta({
+    title: 'sysctls',
+    description: 'Of the interface: `ipv4.forwarding` is net.ipv4.conf.IFNAME.forwarding.',
+  }),
+  rate: rateFields.optional().meta({
+    title: 'rate',
+    description:
+      'Limits, with the units of `tc`: bit, kbit, mbit, gbit per second, and bps, kbps, mbps for bytes.',
+  }),
+});
+
+/** What must, or must not, be reachable. */
+export const expectSchema = v.textAs(readExpect).meta({
+  title: 'text',
+  examples: ['web -> db tcp/5432', 'test1 -/-> test3', 'web -> 10.10.101.254'],
+});
+
+const version = z.literal(1).optional().meta({ description: 'Of the format; 1.' });
+
+/** A file, its parts unread. */
+export const envelopeSchema = fields({
+  version,
+  networks: z.record(z.string(), z.unknown()).nullish(),
+  attachments: z.array(z.unknown()).nullish(),
+  expect: z.array(z.unknown()).nullish(),
+});
+
+/** A whole file. */
+export const topologySchema = fields({
+  version,
+  networks: z.record(z.string(), networkSchema).nullish().meta({
+    title: 'networks',
+    description: 'Places to plug into, by the name that attachments know them by.',
+  }),
+  attachments: z.array(attachmentSchema).nullish().meta({
+    title: 'attachments',
+    description: 'Interfaces of containers, each on a network.',
+  }),
+  expect: z
+    .array(expectSchema)
+    .nullish()
+    .meta({
+      title: 'expectations',
+      description:
+        'What must be reachable from where, and what must not: `A -> B`, `A -/-> B`, by ping or with `tcp/PORT`. A is a ' +
+        'container by name, B one or an address.',
+    }),
+}).meta({ title: 'pipewright topology' });

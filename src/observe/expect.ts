@@ -1,0 +1,80 @@
+/** Tries what a topology says must, and must not, be reachable, from inside of the containers' namespaces. */
+import type { WantedHere } from '../apply/wanted.ts';
+import { openContainerNetns } from '../containers/resolve.ts';
+import type { Netns } from '../kernel/netns.ts';
+import type { Network } from '../model/attachment.ts';
+import type { ExpectSpec } from '../model/topology.ts';
+import { formatNetwork } from './list.ts';
+import { type ProbeJob, probeMatrix } from './reach.ts';
+
+/** One expectation, and what was seen. */
+export interface Expectation {
+  readonly from: string;
+  readonly to: string;
+  /** `ping`, `tcp/5432`. */
+  readonly probe: string;
+  readonly expected: boolean;
+  readonly seen: boolean;
+  /** The address that answered, or why none did. */
+  readonly detail: string;
+}
+
+/** Milliseconds for one probe. IPv6 looks for doubles of a new address for up to 2 s before it is used. */
+const probeTimeoutMs = 3000;
+
+/** Tries all expectations at the same time. */
+export async function checkExpectations(
+  expects: readonly ExpectSpec[],
+  wanted: readonly WantedHere[],
+): Promise<Expectation[]> {
+  const open = new Map<string, Netns>();
+  try {
+    for (const { container } of wanted) {
+      if (!open.has(container.name)) open.set(container.name, openContainerNetns(container));
+    }
+    const trials = expects.map((spec) => ({ spec, jobs: jobsOf(spec, wanted, open.get(spec.from)) }));
+    const results = await probeMatrix(
+      trials.flatMap(({ jobs }) => jobs),
+      probeTimeoutMs,
+    );
+    let at = 0;
+    return trials.map(({ spec, jobs }) => {
+      const answers = jobs.map((job, i) => ({ ip: job.target.ip, ...results[at + i] }));
+      at += jobs.length;
+      const good = answers.find(({ reachable }) => reachable);
+      const { from, to, reachable: expected, probe } = spec;
+      const none =
+        jobs.length === 0 ? 'one of the two does not run, or has no address' : (answers[0]?.detail ?? '');
+      const detail = good ? `${good.ip}: ${good.detail ?? ''}` : none;
+      return { from, to, probe: textOf(probe), expected, seen: good !== undefined, detail };
+    });
+  } finally {
+    for (const netns of open.values()) netns[Symbol.dispose]();
+  }
+}
+
+/** The addresses of the other on networks that both are on; where there is no such network, all of them. */
+function jobsOf(
+  { from, to, probe }: ExpectSpec,
+  wanted: readonly WantedHere[],
+  netns: Netns | undefined,
+): ProbeJob[] {
+  if (!netns) return [];
+  const of = (name: string) =>
+    wanted.filter(({ container }) => container.name === name).map((one) => one.wanted.attachment);
+  const mine = new Set(of(from).map(({ network }) => segmentOf(network)));
+  const theirs = of(to);
+  const common = theirs.filter(({ network }) => mine.has(segmentOf(network)));
+  return (common.length > 0 ? common : theirs)
+    .flatMap(({ addrs }) => addrs)
+    .flatMap(({ cidr }) => (cidr ? [{ from: netns, target: { ip: cidr.ip, ...probe } }] : []));
+}
+
+/** The bridge or NIC, whatever the VLAN. */
+function segmentOf(network: Network): string {
+  return formatNetwork(network).replace(/@\d+$/, '');
+}
+
+function textOf(probe: ExpectSpec['probe']): string {
+  return probe.protocol === 'tcp' ? `tcp/${probe.port}` : probe.protocol;
+}

@@ -1,0 +1,180 @@
+/** A network of a topology -> what the host needs for it before any container is there. Pure. */
+import { PipewrightError } from '../errors.ts';
+import { broadcastOf, type Cidr, formatCidr } from '../model/address.ts';
+import type { Addr, Link } from '../model/link.ts';
+import { hostIfnameFor, vlanIfnameFor } from '../model/naming.ts';
+import type { NetworkType } from '../model/observed.ts';
+import type { Operation, PlannedLink, Side, Step } from '../model/operation.ts';
+import type { NetworkSpec } from '../model/topology.ts';
+
+/** What is there of a network. */
+export interface ObservedNetwork {
+  /** The bridge or NIC that it is named after. */
+  readonly link: Link | undefined;
+  readonly type: NetworkType | undefined;
+  /** The 802.1Q sub-interface, where the network is a VLAN of a NIC. */
+  readonly vlanLink: Link | undefined;
+  /** The link that has, or will have, the host's own addresses, and those. */
+  readonly hostLink: Link | undefined;
+  readonly hostAddrs: readonly Addr[];
+  readonly group: number;
+  /** Addresses that an earlier version of the file asked for. */
+  readonly formerAddrs: readonly Cidr[];
+}
+
+/** The link of the host that carries its own addresses on the network; undefined where there is none. */
+export function hostLinkOf(network: NetworkSpec): string | undefined {
+  if (network.hostAddresses.length === 0) return undefined;
+  switch (network.kind) {
+    case 'bridge':
+    case 'ovs':
+      return network.bridge;
+    case 'macvlan':
+    case 'ipvlan': {
+      // A NIC does not talk to its own children; another child does.
+      const plain = `pwh-${network.name}`;
+      return plain.length <= 15 ? plain : hostIfnameFor(network.name, { inode: 0 });
+    }
+    case 'phys':
+    case 'dummy':
+      return undefined;
+  }
+}
+
+/** The steps that make the network ready on the host; none when it is. */
+export function planHostNetwork(network: NetworkSpec, seen: ObservedNetwork): Step[] {
+  return [...planBase(network, seen), ...planHostLink(network, seen), ...planHostAddrs(network, seen)];
+}
+
+function step(op: Operation, because: string, undo: readonly Operation[]): Step {
+  return { op, because, undo };
+}
+
+function linkAdd(side: Side, name: string, link: PlannedLink, seen: ObservedNetwork, because: string): Step {
+  const { group } = seen;
+  const undo: Operation = { do: 'link.del', side, name, onlyGroup: group };
+  return step({ do: 'link.add', side, name, link, group }, because, [undo]);
+}
+
+function linkUp(name: string, because: string): Step {
+  const set = (up: boolean): Operation => ({ do: 'link.set', side: 'host', name, set: { up } });
+  return step(set(true), because, [set(false)]);
+}
+
+function planBase(network: NetworkSpec, seen: ObservedNetwork): Step[] {
+  switch (network.kind) {
+    case 'bridge':
+      return planBridge(network.bridge, network.mtu, seen);
+    case 'ovs': {
+      const { bridge } = network;
+      if (seen.type === 'ovs') return [];
+      const undo: Operation = { do: 'ovs.bridge.del', name: bridge, onlyGroup: seen.group };
+      return [
+        step(
+          { do: 'ovs.bridge.add', name: bridge, group: seen.group },
+          'there is no such Open vSwitch bridge',
+          [undo],
+        ),
+      ];
+    }
+    case 'macvlan':
+    case 'ipvlan':
+    case 'phys':
+      return planUplink(network, seen);
+    case 'dummy':
+      return [];
+  }
+}
+
+function planBridge(name: string, mtu: number | undefined, seen: ObservedNetwork): Step[] {
+  const { link, type } = seen;
+  if (link && type !== 'bridge') {
+    throw new PipewrightError('NETWORK_UNKNOWN', {
+      op: 'network',
+      subject: name,
+      detail: `it is of type ${type}, and the topology asks for a bridge`,
+    });
+  }
+  if (!link)
+    return [
+      linkAdd(
+        'host',
+        name,
+        { kind: 'bridge', ...(mtu === undefined ? {} : { mtu }) },
+        seen,
+        'there is no such bridge',
+      ),
+    ];
+  const steps = link.up ? [] : [linkUp(name, 'the bridge is down')];
+  if (mtu === undefined || mtu === link.mtu) return steps;
+  const set = (value: number): Operation => ({ do: 'link.set', side: 'host', name, set: { mtu: value } });
+  return [...steps, step(set(mtu), `mtu: ${link.mtu} -> ${mtu}`, [set(link.mtu)])];
+}
+
+function planUplink(network: Extract<NetworkSpec, { uplink: string }>, seen: ObservedNetwork): Step[] {
+  const { uplink, vid, kind } = network;
+  const { link } = seen;
+  // A NIC that is in a container is not here, and that is as it should be.
+  if (!link && kind === 'phys') return [];
+  if (!link) {
+    throw new PipewrightError('NETWORK_UNKNOWN', {
+      op: 'network',
+      subject: uplink,
+      detail: `there is no such NIC on this host, and network ${network.name} needs it`,
+      hint: 'see: ip link',
+    });
+  }
+  if (kind === 'phys') return [];
+  const raise = link.up ? [] : [linkUp(uplink, 'it is down')];
+  if (vid === undefined || seen.vlanLink) return raise;
+  const name = vlanIfnameFor(uplink, vid);
+  const vlan: PlannedLink = { kind: 'vlan', uplink, vid, mtu: link.mtu };
+  return [
+    ...raise,
+    linkAdd('host', name, vlan, seen, `there is no sub-interface for VLAN ${vid}`),
+    linkUp(name, 'it is new'),
+  ];
+}
+
+/** A child of the NIC for the host itself; the side is called guest because that is where a child is born. */
+function planHostLink(network: NetworkSpec, seen: ObservedNetwork): Step[] {
+  const name = hostLinkOf(network);
+  if (name === undefined) return [];
+  if (seen.hostLink) return seen.hostLink.up ? [] : [linkUp(name, 'it is down')];
+  if (network.kind !== 'macvlan' && network.kind !== 'ipvlan') return [linkUp(name, 'it is new')];
+  const { uplink: nic, vid, kind, mode } = network;
+  const uplink = vid === undefined ? nic : vlanIfnameFor(nic, vid);
+  const mtu = network.mtu ?? seen.link?.mtu ?? 1500;
+  const link: PlannedLink = kind === 'macvlan' ? { kind, uplink, mode, mtu } : { kind, uplink, mode, mtu };
+  return [
+    linkAdd('guest', name, link, seen, 'the host has no interface on this network'),
+    linkUp(name, 'it is new'),
+  ];
+}
+
+function planHostAddrs(network: NetworkSpec, seen: ObservedNetwork): Step[] {
+  const link = hostLinkOf(network);
+  if (link === undefined) return [];
+  const isSame = (a: Cidr, b: Cidr): boolean => formatCidr(a) === formatCidr(b);
+  const add = (cidr: Cidr): Operation => ({
+    do: 'addr.add',
+    side: 'host',
+    link,
+    cidr,
+    ...(cidr.family === 4 ? { broadcast: broadcastOf(cidr) } : {}),
+  });
+  const del = (cidr: Cidr): Operation => ({ do: 'addr.del', side: 'host', link, cidr });
+  const missing = network.hostAddresses.filter(
+    (cidr) => !seen.hostAddrs.some((addr) => isSame(addr.cidr, cidr)),
+  );
+  // Only what we put there: the bridge can have addresses that somebody else gave it.
+  const surplus = seen.formerAddrs.filter(
+    (cidr) =>
+      !network.hostAddresses.some((wanted) => isSame(wanted, cidr)) &&
+      seen.hostAddrs.some((addr) => isSame(addr.cidr, cidr)),
+  );
+  return [
+    ...missing.map((cidr) => step(add(cidr), `${link} does not have ${formatCidr(cidr)}`, [del(cidr)])),
+    ...surplus.map((cidr) => step(del(cidr), `${formatCidr(cidr)} is asked for no more`, [add(cidr)])),
+  ];
+}

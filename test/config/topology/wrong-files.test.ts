@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { parseTopology } from '../../../src/config/topology/load.ts';
+import { TopologyError } from '../../../src/config/topology/problem.ts';
+import { wrongFiles } from './wrong-files.ts';
+
+function refusal(files: Parameters<typeof parseTopology>[0]): TopologyError {
+  try {
+    parseTopology(files);
+  } catch (error) {
+    assert.ok(error instanceof TopologyError, String(error));
+    return error;
+  }
+  return assert.fail('it was accepted');
+}
+
+describe('wrong files, each with its place and reason', () => {
+  const cases = wrongFiles();
+  assert.ok(cases.length >= 60);
+  for (const { name, files, want } of cases) {
+    test(name, () => {
+      const error = refusal(files);
+      assert.equal(error.code, 'BAD_TOPOLOGY');
+      assert.deepEqual(error.message.replaceAll('t1.yaml:', '').split('\n'), want);
+    });
+  }
+});
+
+describe('files that are made to hurt', () => {
+  const one = (text: string) => refusal([{ file: 't.yaml', text }]);
+  const within = (ms: number, text: string): TopologyError => {
+    const start = performance.now();
+    const error = one(text);
+    assert.ok(performance.now() - start < ms, `${performance.now() - start} ms`);
+    return error;
+  };
+
+  test('a file of more than 1 MiB is not read', () => {
+    const error = within(1000, '# text\n'.repeat(200_000));
+    assert.equal(error.message, 't.yaml:1:1: the file is larger than 1 MiB, which no topology needs');
+  });
+
+  test('a hundred thousand brackets', () => {
+    assert.match(within(20_000, '['.repeat(100_000)).message, /^t\.yaml:1:\d+: this is nested too deeply$/);
+  });
+
+  test('aliases that would come to 10^9 values', () => {
+    const list = (from: string): string => `[ ${Array(10).fill(`*${from}`).join(', ')} ]`;
+    const lines = ['x-a: &a [ 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 ]'];
+    for (const [from, to] of ['ab', 'bc', 'cd', 'de', 'ef', 'fg', 'gh', 'hi'])
+      lines.push(`x-${to}: &${to} ${list(from!)}`);
+    assert.match(within(5000, lines.join('\n')).message, /aliases repeat more than 50000 values$/);
+  });
+
+  test('fifty thousand different keys', () => {
+    const keys = Array.from({ length: 50_000 }, (_, i) => `k${i}: 1`).join('\n');
+    const error = within(30_000, keys);
+    assert.equal(error.problems.length, 20);
+    assert.equal(error.more, 49_980);
+    assert.equal(error.message.split('\n').at(-1), 'and 49980 more');
+  });
+});
+
+test('problems of several files come in the order of the files and lines', () => {
+  const error = refusal([
+    { file: 'b.yaml', text: 'networks:\n  two: { kind: bridge, mtu: 1 }\n  one: { kind: dummmy }\n' },
+    { file: 'a.yaml', text: 'attachments:\n  - { container: web, network: tow }\nnetwork: {}\n' },
+  ]);
+  assert.deepEqual(
+    error.problems.map(({ place }) => `${place.file}:${place.line}:${place.column}`),
+    ['b.yaml:2:29', 'b.yaml:3:16', 'a.yaml:2:32', 'a.yaml:3:1'],
+  );
+  assert.deepEqual(error.problems[2], {
+    place: { file: 'a.yaml', line: 2, column: 32 },
+    message: 'there is no network "tow" in these files',
+    hint: 'did you mean "two"?',
+  });
+});
+
+test('control characters and long texts do not reach the terminal as they are', () => {
+  const error = refusal([
+    { file: 'a\u001b.yaml', text: `networks:\n  "\\e[31m": { kind: "${'x'.repeat(500)}" }\n` },
+  ]);
+  assert.ok(!error.message.includes('\u001b'), error.message);
+  assert.ok(error.message.length < 600, error.message);
+});

@@ -13,6 +13,8 @@ import { root, run } from '../test/lab/run.ts';
 
 /** The bridge that everything is connected to, made by the first attachment. */
 export const bridge = 'brpwbench';
+/** The bridge of Open vSwitch. */
+export const ovsBridge = 'ovspwbench';
 
 /** Runs a program whose output nobody wants, with as little around it as Node allows. Throws when it fails. */
 export function exec(words: readonly string[], input?: string): void {

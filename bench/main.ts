@@ -1,6 +1,7 @@
 /** `make bench`: this program beside others that do the same, in one run. */
 import os from 'node:os';
 import { parseArgs } from 'node:util';
+import { claim } from './claim.ts';
 import { type Counts, count } from './counts.ts';
 import { Attacher, Cleanup, keepBridge } from './ground.ts';
 import { measureOvs, names as ovsNames } from './ovs.ts';
@@ -26,6 +27,7 @@ interface Results {
 async function measureAll(): Promise<Results> {
   const cleanup = new Cleanup();
   try {
+    claim(cleanup);
     const attacher = new Attacher();
     cleanup.add(() => attacher.host[Symbol.asyncDispose]());
     await keepBridge(cleanup, attacher);
@@ -88,7 +90,10 @@ function countLines({ sends, messages, systemCalls, processSystemCalls, childPro
   ];
 }
 
-const results = await measureAll();
+const results = await measureAll().catch((error: unknown) => {
+  console.error(`bench: ${error instanceof Error ? error.message : error}`);
+  process.exit(1);
+});
 const targets = targetsOf(results);
 const machine = {
   node: process.version,

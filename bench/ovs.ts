@@ -4,10 +4,9 @@ import { defaultWait } from '../src/ovs/commit.ts';
 import { Ovsdb } from '../src/ovs/ovsdb.ts';
 import { addPort, delPort } from '../src/ovs/port.ts';
 import { run } from '../test/lab/run.ts';
-import { type Cleanup, exec } from './ground.ts';
+import { ovsBridge as bridge, type Cleanup, exec } from './ground.ts';
 import { measure, type Timing } from './rounds.ts';
 
-const bridge = 'ovspwbench';
 const port = 'vpwbovs';
 const tag = 100;
 

@@ -1,10 +1,12 @@
-// Writes the reference pages that are made from the program: docs/reference/errors.md and cli.md.
+// Writes the reference pages that are made from the program: docs/reference/errors.md, cli.md, config.md and the JSON
+// Schema of topology files.
 // usage: node scripts/docs.mjs [--check]     with --check nothing is written, and a page that differs is an error
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { configPages } from './docs/config.mjs';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 process.chdir(root);
@@ -39,7 +41,18 @@ function cliPage() {
   const help = (program, ...words) =>
     execFileSync(`bin/${program}`, [...words, '--help'], { encoding: 'utf8' }).trimEnd();
   const section = (title, text) => `## ${title}\n\n\`\`\`text\n${text}\n\`\`\`\n`;
-  const commands = ['attach', 'detach', 'list', 'wait', 'completion'];
+  const commands = [
+    'attach',
+    'detach',
+    'list',
+    'wait',
+    'plan',
+    'apply',
+    'destroy',
+    'status',
+    'agent',
+    'completion',
+  ];
   return [
     '# Commands\n\nMade by `node scripts/docs.mjs` from the programs.\n',
     section('pipework', help('pipework')),
@@ -48,7 +61,11 @@ function cliPage() {
   ].join('\n');
 }
 
-const pages = { 'docs/reference/errors.md': await errorsPage(), 'docs/reference/cli.md': cliPage() };
+const pages = {
+  'docs/reference/errors.md': await errorsPage(),
+  'docs/reference/cli.md': cliPage(),
+  ...(await configPages()),
+};
 for (const [file, text] of Object.entries(pages)) {
   if (!process.argv.includes('--check')) writeFileSync(file, text);
   else if (readFileSync(file, 'utf8') !== text) {

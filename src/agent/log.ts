@@ -35,6 +35,7 @@ function jsonLog({ level, write = writeLine }: LogOptions): Log {
       base: null,
       timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
+      serializers: { error: (error: unknown) => (error instanceof Error ? error.message : error) },
     },
     destination,
   );

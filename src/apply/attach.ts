@@ -78,7 +78,7 @@ export async function attach(
   const warnings = options.hold ? [] : await pending.commit();
   options.hold?.(pending);
   announceAll(guest, want, options.beforeCommit !== undefined);
-  return { ...result, warnings: [...result.warnings, ...warnings.map(String)] };
+  return { ...result, warnings: [...result.warnings, ...warnings] };
 }
 
 /** Tells the neighbours, of what a lease has brought as well. That nobody hears it is no failure. */
@@ -107,7 +107,7 @@ async function prepare(
   options: AttachOptions,
 ) {
   using _lock = await acquireLock(host.state.lockPath);
-  const warnings = options.dryRun ? [] : (await recover(host)).map(String);
+  const warnings = options.dryRun ? [] : await recover(host);
   const seen = await observeAttachment(host, container, guest.rtnl, want, options);
   const steps = planAttach(want, seen, options.ifPresent);
   const result: AttachResult = {

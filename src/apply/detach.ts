@@ -51,7 +51,7 @@ export async function detach(
   options: DetachOptions = {},
 ): Promise<DetachResult> {
   using _lock = await acquireLock(host.state.lockPath);
-  const warnings = options.dryRun ? [] : (await recover(host)).map(String);
+  const warnings = options.dryRun ? [] : await recover(host);
   const before = look(host, targets);
   const departures: Departure[] = [];
   try {

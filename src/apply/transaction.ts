@@ -44,8 +44,8 @@ export type BeforeStep = (step: Step, index: number) => void;
 
 /** A transaction whose steps are done but for the final ones, and which can still be taken back. */
 export interface Pending {
-  /** Makes it final. @returns what failed of the final steps; the next command tries them again */
-  commit(): Promise<unknown[]>;
+  /** Makes it final. @returns warnings: what failed of the final steps; the next command tries them again */
+  commit(): Promise<string[]>;
   /** Takes it back because of `reason`, which is thrown. */
   rollBack(reason: unknown): Promise<never>;
 }
@@ -78,37 +78,41 @@ export async function begin(
     },
   };
   const path = host.state.writeJournal(journal, transaction.group);
-  const executor = new Executor({ host: host.rtnl, guest: guest?.rtnl }, backendsOf(host));
   const rollBack = async (reason: unknown): Promise<never> => {
-    const failures = await executor.runAll(unshared(host, journal));
-    failures.push(...restoreNote(host, journal.note));
+    const { failures, undo } = await takeBack(host, journal);
     if (failures.length > 0) {
-      abandon(host, path, journal);
+      abandon(host, path, { ...journal, undo });
       throw undoIncomplete(reason, failures);
     }
     host.state.removeFile(path);
     throw reason;
   };
-  const run = (some: readonly Step[], from: number) =>
-    executor.run(
+  const run = (some: readonly Step[], from: number, rtnl: NetlinkSocket | undefined) =>
+    new Executor({ host: host.rtnl, guest: rtnl }, backendsOf(host)).run(
       some.map(({ op }) => op),
       before && ((index): void => before(some[index] as Step, from + index)),
     );
-  const failed = await run(steps, 0);
+  const failed = await run(steps, 0, guest?.rtnl);
   if (failed) return rollBack(failed.error);
   try {
     if (note) host.state.writeRecord(note.containerKey, note.is);
   } catch (error) {
     return rollBack(error);
   }
-  const commit = async (): Promise<unknown[]> => {
+  const commit = async (): Promise<string[]> => {
     // From here on the way is forward, whoever goes it.
     const forward = { ...journal, undo: final.map(({ op }) => op), note: undefined };
-    if (final.length > 0) host.state.rewriteJournal(path, forward);
-    const failure = await run(final, steps.length);
-    if (failure) abandon(host, path, forward);
-    else host.state.removeFile(path);
-    return failure ? [failure.error] : [];
+    if (final.length > 0) {
+      host.state.rewriteJournal(path, forward);
+      using again = openGuest(journal.guest);
+      const failure = await run(final, steps.length, again?.rtnl);
+      if (failure) {
+        abandon(host, path, forward);
+        return warningsOf([failure.error]);
+      }
+    }
+    host.state.removeFile(path);
+    return [];
   };
   return { commit, rollBack };
 }
@@ -169,30 +173,48 @@ function unshared(host: Host, { undo, note }: Journal): readonly Operation[] {
 
 /**
  * Takes back what commands that died in the middle have left. The caller holds the host's lock.
- * @returns what could not be taken back, to be told to the user; it is tried again the next time
+ * @returns warnings: what could not be taken back; it is tried again the next time
  */
-export async function recover(host: Host): Promise<unknown[]> {
+export async function recover(host: Host): Promise<string[]> {
   const failures: unknown[] = [];
   for (const { path, value: journal } of host.state.journals()) {
     // Alive, it is waiting outside the lock, for a DHCP server.
     if (startTimeOf(journal.pid) === journal.startTime) continue;
-    using guest = openGuest(journal.guest);
-    const executor = new Executor({ host: host.rtnl, guest: guest?.rtnl }, backendsOf(host));
-    const remaining: Operation[] = [];
     await stopClient(host, journal).catch((error: unknown) => failures.push(error));
-    for (const op of unshared(host, journal)) {
-      // What was in a container that is gone is gone.
-      if (!guest && 'side' in op && op.side === 'guest') continue;
-      const [failure] = await executor.runAll([op]);
-      if (failure === undefined) continue;
-      failures.push(failure);
-      remaining.push(op);
-    }
-    failures.push(...restoreNote(host, journal.note));
-    if (remaining.length > 0) host.state.rewriteJournal(path, { ...journal, undo: remaining });
+    const done = await takeBack(host, journal);
+    failures.push(...done.failures);
+    if (done.undo.length > 0) host.state.rewriteJournal(path, { ...journal, undo: done.undo });
     else host.state.removeFile(path);
   }
-  return failures;
+  return warningsOf(failures);
+}
+
+/**
+ * Runs the undo of a journal, whoever wrote it and whenever: what was open then may be closed.
+ * @returns what failed, and the operations that are still to be run
+ */
+async function takeBack(host: Host, journal: Journal): Promise<{ failures: unknown[]; undo: Operation[] }> {
+  using guest = openGuest(journal.guest);
+  const executor = new Executor({ host: host.rtnl, guest: guest?.rtnl }, backendsOf(host));
+  const failures: unknown[] = [];
+  const undo: Operation[] = [];
+  for (const op of unshared(host, journal)) {
+    // What was in a container that is gone is gone.
+    if (!guest && 'side' in op && op.side === 'guest') continue;
+    const [failure] = await executor.runAll([op]);
+    if (failure === undefined) continue;
+    failures.push(failure);
+    undo.push(op);
+  }
+  failures.push(...restoreNote(host, journal.note));
+  return { failures, undo };
+}
+
+function warningsOf(failures: readonly unknown[]): string[] {
+  const text = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+  return [...new Set(failures.map(text))].map(
+    (why) => `something is left over, until the next command: ${why}`,
+  );
 }
 
 /** A DHCP client that was at work when its command was killed. */

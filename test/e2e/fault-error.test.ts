@@ -52,7 +52,9 @@ for (const scenario of scenarios) {
       const { steps } = await ground.attach(scenario.want, { dryRun: true });
       const { beforeStep } = faultAt(steps.length - left, []);
       const { warnings } = await ground.attach(scenario.want, { beforeStep });
-      assert.deepEqual(warnings, [`Error: fault before step ${steps.length - left}`]);
+      assert.deepEqual(warnings, [
+        `something is left over, until the next command: fault before step ${steps.length - left}`,
+      ]);
       const next = await ground.attach(scenario.want);
       assert.deepEqual([next.steps, next.warnings], [[], []]);
       const clean = await Ground.make(t, scenario);

@@ -211,16 +211,27 @@ export class Ground {
   }
 }
 
-/** What is different; empty when nothing is. The kernel and ovs-vswitchd may take a moment to settle: up to 3 s. */
+/** What is different; empty when nothing is. The kernel and ovs-vswitchd may take a moment to settle. */
 export async function differences(
   before: Snapshot | (() => Snapshot),
   now: () => Snapshot,
+  patienceMs = 3000,
 ): Promise<string[]> {
-  for (const deadline = Date.now() + 3000; ; ) {
+  for (const deadline = Date.now() + patienceMs; ; ) {
     const lines = diffSnapshots(typeof before === 'function' ? before() : before, now());
-    if (lines.length === 0 || Date.now() > deadline) return lines;
+    if (lines.length === 0 || Date.now() >= deadline) return lines;
     await sleep(30);
   }
+}
+
+/** A command that has nothing to do with what was there before; its own interface is gone again then. */
+export async function nextCommand(ground: Ground, t: TestContext) {
+  const other = await ground.another(t);
+  ground.onHost('link add other0 type bridge', 'link set other0 up');
+  const done = await ground.attach({ network: { kind: 'bridge', name: 'other0' } }, {}, other.pid);
+  await ground.detach('eth1', other.pid);
+  ground.onHost('link del other0');
+  return done;
 }
 
 /** The same thing on two grounds has other numbers: pids, groups, random MAC addresses and names. */
@@ -274,10 +285,11 @@ function startOvsdb(dir: string): void {
 async function startOvs(t: TestContext, host: Place): Promise<string> {
   const dir = mkdtempSync(path.join(tmpdir(), 'pwt-ovs-'));
   const env = { OVS_RUNDIR: dir, OVS_LOGDIR: dir, OVS_DBDIR: dir };
+  // One after the other: the pid files lie in the folder.
   t.after(() => {
     for (const program of ['ovs-vswitchd', 'ovsdb-server']) killDaemon(`${dir}/${program}.pid`);
+    rmSync(dir, { recursive: true, force: true });
   });
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
   run('ovsdb-tool', ['create', `${dir}/conf.db`, '/usr/share/openvswitch/vswitch.ovsschema']);
   startOvsdb(dir);
   run('ovs-vsctl', [`--db=unix:${dir}/db.sock`, '--no-wait', 'init']);

@@ -1,6 +1,6 @@
 /** What two entries say that cannot both be: each is named with the place of the other. */
 import { formatCidr } from '../../model/address.ts';
-import type { AttachmentSpec, NetworkSpec, Place } from '../../model/topology.ts';
+import type { NetworkSpec, Place } from '../../model/topology.ts';
 import type { SaidAttachment } from './attachment.ts';
 import { keyPlaceOf, placeOf } from './document.ts';
 import { itemPlace, type SaidNetwork } from './network.ts';
@@ -176,33 +176,25 @@ function interfacePlace({ said }: SaidAttachment): Place {
   return said.parts.has('ifname') ? placeOf(said, 'ifname') : placeOf(said, 'container');
 }
 
-/** Two interfaces that each want to be the default route of one container. */
+/**
+ * Two interfaces that each want to be the default route of one container. Gateways that come with networks give way: a
+ * container on two networks has one.
+ */
 function checkGateways(attachments: readonly SaidAttachment[], complaints: Complaints): void {
   const seen = new Map<string, SaidAttachment>();
   for (const entry of attachments) {
-    const { selector } = entry.spec;
+    const { selector, gateways, ifname } = entry.spec;
     if (selector.by !== 'name') continue;
-    for (const family of gatewayFamilies(entry.spec, entry.network)) {
+    for (const family of new Set(gateways.map((gateway) => gateway.family))) {
       const key = `${selector.name} ${family}`;
       const first = seen.get(key);
       if (first === undefined) seen.set(key, entry);
-      else if (first.spec.ifname !== entry.spec.ifname) {
+      else if (first.spec.ifname !== ifname) {
         const message = `${selector.name} has an IPv${family} gateway by ${first.spec.ifname} already`;
-        const place = entry.said.parts.has('gateway') ? keyPlaceOf(entry.said, 'gateway') : entry.spec.place;
-        complaints.add(place, message, `say gateway: none, or see ${formatPlace(first.spec.place)}`);
+        complaints.add(keyPlaceOf(entry.said, 'gateway'), message, also(first.spec.place));
       }
     }
   }
-}
-
-function gatewayFamilies(spec: AttachmentSpec, network: NetworkSpec | undefined): number[] {
-  if (spec.gateways.length > 0) return spec.gateways.map(({ family }) => family);
-  if (spec.noGateway || network === undefined || spec.addresses === 'dhcp') return [];
-  const has = spec.addresses === 'auto' ? network.ranges : spec.addresses;
-  const own = typeof spec.addresses === 'string' ? [] : spec.addresses.map(({ ip }) => ip);
-  return network.gateways
-    .filter(({ family, ip }) => has.some((part) => part.family === family) && !own.includes(ip))
-    .map(({ family }) => family);
 }
 
 /** Networks that only one container can be on. */

@@ -87,7 +87,8 @@ export function readDocument(file: string, text: string, complaints: Complaints)
     told.add(place.line);
   }
   if (problems.length > 0 || document.contents === null) return undefined;
-  return new Reader(placeAt, complaints).read(document.contents, 0);
+  const said = new Reader(placeAt, complaints).read(document.contents, 0);
+  return said.value === null ? undefined : said;
 }
 
 const kept: readonly (string | undefined)[] = [

@@ -1,11 +1,12 @@
 // Writes the reference pages that are made from the program: docs/reference/errors.md, cli.md, config.md and the JSON
-// Schema of topology files.
+// Schema of topology files, api.md and the OpenAPI document of the agent's API.
 // usage: node scripts/docs.mjs [--check]     with --check nothing is written, and a page that differs is an error
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { apiPages } from './docs/api.mjs';
 import { configPages } from './docs/config.mjs';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
@@ -65,6 +66,7 @@ const pages = {
   'docs/reference/errors.md': await errorsPage(),
   'docs/reference/cli.md': cliPage(),
   ...(await configPages()),
+  ...(await apiPages()),
 };
 for (const [file, text] of Object.entries(pages)) {
   if (!process.argv.includes('--check')) writeFileSync(file, text);

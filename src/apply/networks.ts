@@ -3,9 +3,11 @@
 import { listAddrs } from '../kernel/netlink/addr.ts';
 import { getLink, listLinks } from '../kernel/netlink/link.ts';
 import { randomBytes } from '../kernel/random.ts';
+import { readSysctl, sysctlPath } from '../kernel/sysctl.ts';
 import type { Cidr } from '../model/address.ts';
 import type { Link } from '../model/link.ts';
 import { groupOf, isOurGroup, vlanIfnameFor } from '../model/naming.ts';
+import { promotion } from '../model/observed.ts';
 import { describe, type Operation } from '../model/operation.ts';
 import type { NetworkSpec } from '../model/topology.ts';
 import { observeNetwork } from '../observe/network.ts';
@@ -39,23 +41,73 @@ export async function ensureNetwork(
     steps: steps.map(({ op, because }) => ({ command: describe(op), because })),
   };
   if (options.dryRun) return result;
-  const link = hostLinkOf(network);
-  const next: NetworkRecord = {
+  const next = recordOf(network, record, seen);
+  if (steps.length === 0 && JSON.stringify(record) === JSON.stringify(next)) return result;
+  // Written first: of what is made, nothing is forgotten when we are killed.
+  const restore = note(host, record, next);
+  const guest = { rtnl: host.rtnl, netnsPath: '/proc/thread-self/ns/net', label: 'host' };
+  let pending: Pending;
+  try {
+    pending = await begin(host, guest, { group: seen.group, steps });
+  } catch (error) {
+    restore();
+    throw error;
+  }
+  if (!options.hold) await pending.commit();
+  options.hold?.({
+    commit: () => pending.commit(),
+    rollBack: (reason) => {
+      restore();
+      return pending.rollBack(reason);
+    },
+  });
+  return result;
+}
+
+/** What is to be taken away some day: of the host's addresses only those that were not there already. */
+function recordOf(
+  network: NetworkSpec,
+  record: NetworkRecord | undefined,
+  { hostAddrs }: ObservedNetwork,
+): NetworkRecord {
+  const hostLink = hostLinkOf(network);
+  const former = record?.hostLink === hostLink ? record?.addrs : undefined;
+  const isOurs = (cidr: Cidr): boolean =>
+    hasCidr(former ?? [], cidr) ||
+    !hasCidr(
+      hostAddrs.map((addr) => addr.cidr),
+      cidr,
+    );
+  return {
     version: 1,
     network: network.name,
     kind: network.kind,
     link: 'bridge' in network ? network.bridge : undefined,
-    hostLink: link,
-    addrs: network.hostAddresses,
+    hostLink,
+    addrs: network.hostAddresses.filter(isOurs),
   };
-  if (steps.length > 0) {
-    const guest = { rtnl: host.rtnl, netnsPath: '/proc/thread-self/ns/net', label: 'host' };
-    const pending = await begin(host, guest, { group: seen.group, steps });
-    if (options.hold) options.hold(pending);
-    else await pending.commit();
-  }
-  if (JSON.stringify(record) !== JSON.stringify(next)) host.state.writeNetworkRecord(next);
-  return result;
+}
+
+const hasCidr = (all: readonly Cidr[], { ip, prefixLen }: Cidr): boolean =>
+  all.some((cidr) => cidr.ip === ip && cidr.prefixLen === prefixLen);
+
+/**
+ * Notes a network. What it was made of before and is no more gets a note of its own, of a name that no network has, so
+ * that it is taken away like a network that is no more. @returns takes the notes back
+ */
+function note(host: Host, record: NetworkRecord | undefined, next: NetworkRecord): () => void {
+  const { state } = host;
+  const former =
+    record && (record.link !== next.link || record.hostLink !== next.hostLink)
+      ? { ...record, network: `${record.network} on ${record.link ?? record.hostLink}` }
+      : undefined;
+  if (former) state.writeNetworkRecord(former);
+  state.writeNetworkRecord(next);
+  return () => {
+    if (former) state.removeNetworkRecord(former.network);
+    if (record) state.writeNetworkRecord(record);
+    else state.removeNetworkRecord(next.network);
+  };
 }
 
 async function observe(
@@ -77,6 +129,7 @@ async function observe(
     hostAddrs: hostLink ? listAddrs(host.rtnl, hostLink.ifindex) : [],
     group: groupOf(randomBytes(4).readUInt32LE()),
     formerAddrs: record?.addrs ?? [],
+    promotes: hostLink ? readSysctl(host.netns, sysctlPath(hostLink.name, promotion)) !== '0' : true,
   };
 }
 
@@ -85,7 +138,10 @@ function exact(host: Host, name: string): Link | undefined {
   return link?.name === name ? link : undefined;
 }
 
-/** Takes away what was made for networks that are no more: the host's addresses, its children of NICs, empty bridges. */
+/**
+ * Takes away what was made for networks that are no more: the host's addresses, its children of NICs, empty bridges. A
+ * bridge that is still in use stays, and its note with it, for the next time.
+ */
 export async function dropNetworks(
   host: Host,
   gone: readonly NetworkRecord[],
@@ -93,9 +149,12 @@ export async function dropNetworks(
 ): Promise<NetworkResult[]> {
   using _lock = await acquireLock(host.state.lockPath);
   const executor = new Executor({ host: host.rtnl, guest: host.rtnl }, backendsOf(host));
+  const names = new Set(gone.map(({ network }) => network));
+  const staying = host.state.networkRecords().filter(({ network }) => !names.has(network));
   const results: NetworkResult[] = [];
   for (const record of gone) {
-    const ops = await planDrop(host, record);
+    const base = await planDropBridge(host, record, staying);
+    const ops = [...planDropHostLink(host, record, staying), ...(base === 'in use' ? [] : base)];
     results.push({
       network: record.network,
       steps: ops.map((op) => ({ command: describe(op), because: `network ${record.network} is no more` })),
@@ -103,42 +162,54 @@ export async function dropNetworks(
     if (options.dryRun) continue;
     const [failure] = await executor.runAll(ops);
     if (failure) throw failure;
-    host.state.removeNetworkRecord(record.network);
+    if (base !== 'in use') host.state.removeNetworkRecord(record.network);
   }
   return results;
 }
 
-async function planDrop(
+function planDropHostLink(
   host: Host,
-  { kind, link: bridge, hostLink, addrs }: NetworkRecord,
-): Promise<Operation[]> {
-  const ops: Operation[] = [];
-  const own = hostLink === undefined ? undefined : exact(host, hostLink);
-  if (own && (kind === 'macvlan' || kind === 'ipvlan')) {
-    if (isOurGroup(own.group)) ops.push({ do: 'link.del', side: 'host', name: own.name });
-  } else if (own)
-    ops.push(
-      ...addrs.map((cidr: Cidr): Operation => ({ do: 'addr.del', side: 'host', link: own.name, cidr })),
-    );
-  if (bridge === undefined) return ops;
-  if (kind === 'ovs') {
-    if (await isOurEmptyOvsBridge(host, bridge)) ops.push({ do: 'ovs.bridge.del', name: bridge });
-    return ops;
+  { kind, hostLink, addrs }: NetworkRecord,
+  staying: readonly NetworkRecord[],
+): Operation[] {
+  const link = hostLink === undefined ? undefined : exact(host, hostLink);
+  if (!link) return [];
+  const others = staying.filter((other) => other.hostLink === hostLink);
+  if (kind === 'macvlan' || kind === 'ipvlan') {
+    return others.length === 0 && isOurGroup(link.group)
+      ? [{ do: 'link.del', side: 'host', name: link.name }]
+      : [];
   }
-  const link = exact(host, bridge);
-  if (!link || !isOurGroup(link.group)) return ops;
-  const kept = listAddrs(host.rtnl, link.ifindex).filter(
-    ({ scope, cidr }) => scope === 0 && !addrs.some(({ ip }) => ip === cidr.ip),
-  );
-  const ports = listLinks(host.rtnl).filter(({ master }) => master === link.ifindex);
-  if (kept.length === 0 && ports.length === 0) {
-    ops.push({ do: 'firewall.revoke', bridge }, { do: 'link.del', side: 'host', name: bridge });
-  }
-  return ops;
+  const present = listAddrs(host.rtnl, link.ifindex).map(({ cidr }) => cidr);
+  const wanted = others.flatMap((other) => other.addrs);
+  return addrs
+    .filter((cidr) => hasCidr(present, cidr) && !hasCidr(wanted, cidr))
+    .map((cidr): Operation => ({ do: 'addr.del', side: 'host', link: link.name, cidr }));
 }
 
-async function isOurEmptyOvsBridge(host: Host, name: string): Promise<boolean> {
+async function planDropBridge(
+  host: Host,
+  { kind, link: bridge, addrs }: NetworkRecord,
+  staying: readonly NetworkRecord[],
+): Promise<Operation[] | 'in use'> {
+  if (bridge === undefined || staying.some(({ link }) => link === bridge)) return [];
+  if (kind === 'ovs') return planDropOvsBridge(host, bridge);
+  const link = exact(host, bridge);
+  if (!link || !isOurGroup(link.group)) return [];
+  const foreign = listAddrs(host.rtnl, link.ifindex).some(
+    ({ scope, cidr }) => scope === 0 && !hasCidr(addrs, cidr),
+  );
+  if (foreign) return [];
+  if (listLinks(host.rtnl).some(({ master }) => master === link.ifindex)) return 'in use';
+  return [
+    { do: 'firewall.revoke', bridge },
+    { do: 'link.del', side: 'host', name: bridge },
+  ];
+}
+
+async function planDropOvsBridge(host: Host, name: string): Promise<Operation[] | 'in use'> {
   const { getBridge } = await import('../ovs/bridge.ts');
   const bridge = await getBridge(await host.ovs(), name);
-  return bridge !== undefined && ovsMark in bridge.externalIds && bridge.ports.length === 0;
+  if (bridge === undefined || !(ovsMark in bridge.externalIds)) return [];
+  return bridge.ports.length > 0 ? 'in use' : [{ do: 'ovs.bridge.del', name }];
 }

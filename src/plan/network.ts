@@ -3,7 +3,7 @@ import { PipewrightError } from '../errors.ts';
 import { broadcastOf, type Cidr, formatCidr } from '../model/address.ts';
 import type { Addr, Link } from '../model/link.ts';
 import { hostIfnameFor, vlanIfnameFor } from '../model/naming.ts';
-import type { NetworkType } from '../model/observed.ts';
+import { type NetworkType, promotion } from '../model/observed.ts';
 import type { Operation, PlannedLink, Side, Step } from '../model/operation.ts';
 import type { NetworkSpec } from '../model/topology.ts';
 
@@ -20,6 +20,8 @@ export interface ObservedNetwork {
   readonly group: number;
   /** Addresses that an earlier version of the file asked for. */
   readonly formerAddrs: readonly Cidr[];
+  /** Whether the next address of a subnet takes the place of the first when that is deleted. */
+  readonly promotes: boolean;
 }
 
 /** The link of the host that carries its own addresses on the network; undefined where there is none. */
@@ -175,6 +177,21 @@ function planHostAddrs(network: NetworkSpec, seen: ObservedNetwork): Step[] {
   );
   return [
     ...missing.map((cidr) => step(add(cidr), `${link} does not have ${formatCidr(cidr)}`, [del(cidr)])),
-    ...surplus.map((cidr) => step(del(cidr), `${formatCidr(cidr)} is asked for no more`, [add(cidr)])),
+    ...promoting(
+      link,
+      seen,
+      surplus.map((cidr) => step(del(cidr), `${formatCidr(cidr)} is asked for no more`, [add(cidr)])),
+    ),
+  ];
+}
+
+/** Without that, the first IPv4 address of a subnet would take the others with it. */
+function promoting(link: string, { promotes }: ObservedNetwork, steps: readonly Step[]): Step[] {
+  if (promotes || steps.length === 0) return [...steps];
+  const set = (value: string): Operation => ({ do: 'sysctl.set', link, key: promotion, value });
+  return [
+    step(set('1'), 'the other addresses of the subnet are to stay', [set('0')]),
+    ...steps,
+    step(set('0'), 'as it was', [set('1')]),
   ];
 }

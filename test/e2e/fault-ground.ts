@@ -53,8 +53,17 @@ export interface AttachAs {
 
 let number = 0;
 
+const otherWant: Want = {
+  network: { kind: 'bridge', name: 'other0' },
+  hostIfname: 'other1',
+  addrs: ['10.201.0.2/24'],
+};
+
 /** The words that start `bin/pipework`. */
 export const pipework = [process.execPath, path.join(root, 'bin/pipework')];
+
+/** And `bin/pipewright`. */
+export const pipewright = [process.execPath, path.join(root, 'bin/pipewright')];
 
 /** The host, and one container on it. */
 export class Ground {
@@ -62,6 +71,7 @@ export class Ground {
   readonly guest: Place;
   readonly #netns: Netns;
   readonly #ovsDir: string | undefined;
+  #other: Place | undefined;
 
   private constructor(host: Place, guest: Place, netns: Netns, ovsDir: string | undefined) {
     this.host = host;
@@ -86,6 +96,24 @@ export class Ground {
       rmSync(`/run/pipewright/net-${netns.inode}`, { recursive: true, force: true });
     });
     return new Ground(host, guest, netns, ovs ? await startOvs(t, host) : undefined);
+  }
+
+  /** A container that is connected to a bridge of its own, for {@link nextCommand}. */
+  async connectOther(t: TestContext): Promise<void> {
+    this.#other = await this.another(t);
+    await this.attach(otherWant, {}, this.#other.pid);
+  }
+
+  /** A command that has nothing to do with the container, and finds nothing to do. */
+  async nextCommand() {
+    if (!this.#other) throw new Error('connectOther() first');
+    const done = await this.attach(otherWant, {}, this.#other.pid);
+    if (done.steps.length > 0) throw new Error('the other container has lost something');
+    return done;
+  }
+
+  get otherPid(): number | undefined {
+    return this.#other?.pid;
   }
 
   /** Another container on this host. */
@@ -224,22 +252,13 @@ export async function differences(
   }
 }
 
-/** A command that has nothing to do with what was there before; its own interface is gone again then. */
-export async function nextCommand(ground: Ground, t: TestContext) {
-  const other = await ground.another(t);
-  ground.onHost('link add other0 type bridge', 'link set other0 up');
-  const done = await ground.attach({ network: { kind: 'bridge', name: 'other0' } }, {}, other.pid);
-  await ground.detach('eth1', other.pid);
-  ground.onHost('link del other0');
-  return done;
-}
-
 /** The same thing on two grounds has other numbers: pids, groups, random MAC addresses and names. */
-export function normalise(snapshot: Snapshot, { guest, stateDir }: Ground): Snapshot {
+export function normalise(snapshot: Snapshot, { guest, stateDir, otherPid }: Ground): Snapshot {
   const plain = (text: string): string =>
     text
       .replaceAll(stateDir, 'STATE')
       .replaceAll(new RegExp(`(pl|pid-|")${guest.pid}\\b`, 'g'), '$1PID')
+      .replaceAll(`pid-${otherPid}-`, 'pid-OTHER-')
       .replace(/\bpw[0-9a-f]{13}\b/g, 'pwNAME')
       .replace(/"(startTime|id|name|netnsPath)":"(\d+|\/proc\/\d+\/ns\/net)"/g, '"$1":"NUMBER"')
       .replace(/"(pid|netnsInode|group)":\d+/g, '"$1":0')

@@ -9,7 +9,7 @@ import { attach } from '../../src/apply/attach.ts';
 import type { Pending } from '../../src/apply/transaction.ts';
 import { resolvePid } from '../../src/containers/proc.ts';
 import { hasProgram, run, runIn, type Snapshot, skipUnless } from '../lab.ts';
-import { differences, Ground, nextCommand, pipework } from './fault-ground.ts';
+import { differences, Ground, pipework } from './fault-ground.ts';
 
 const bridge = { network: { kind: 'bridge', name: 'br1' } } as const;
 
@@ -32,6 +32,7 @@ async function killedWhen(words: readonly string[], isTime: () => boolean, what:
 test('killed while iptables is at work: the next command waits for it, and takes the rule away', async (t) => {
   if (skipUnless(t, 'root', 'program:iptables')) return;
   const ground = await Ground.make(t);
+  await ground.connectOther(t);
   const before = ground.dump();
   const flag = `${ground.stateDir}/journal/flag`;
   const slow = { iptables: `case "$*" in *-I*) touch ${flag}; sleep 0.5;; esac` };
@@ -39,7 +40,7 @@ test('killed while iptables is at work: the next command waits for it, and takes
   await killedWhen(words, () => existsSync(flag), 'iptables runs');
   run('rm', [flag]);
   const began = performance.now();
-  await nextCommand(ground, t);
+  await ground.nextCommand();
   assert.ok(performance.now() - began > 250, 'it waited');
   await sleep(500);
   assert.deepEqual(await differences(before, () => ground.dump()), []);
@@ -61,6 +62,7 @@ test('what a killed command has left half-written is removed, and what a living 
 test('a journal whose process lives is left alone; one whose pid another process has is run', async (t) => {
   if (skipUnless(t, 'root')) return;
   const ground = await Ground.make(t);
+  await ground.connectOther(t);
   const before = ground.dump();
   ground.onHost('link add mine0 group 1879048321 type bridge', 'link set lo mtu 1500');
   mkdirSync(`${ground.stateDir}/journal`, { recursive: true });
@@ -77,16 +79,17 @@ test('a journal whose process lives is left alone; one whose pid another process
   });
   const file = `${ground.stateDir}/journal/${process.pid}-1.json`;
   writeFileSync(file, JSON.stringify(journal(startTime)));
-  await nextCommand(ground, t);
+  await ground.nextCommand();
   assert.ok(existsSync(file));
   writeFileSync(file, JSON.stringify(journal('1')));
-  await nextCommand(ground, t);
+  await ground.nextCommand();
   assert.deepEqual(await differences(before, () => ground.dump()), []);
 });
 
 test('an undo that cannot be finished is told, and finished by a later command', async (t) => {
   if (skipUnless(t, 'root', 'ovs')) return;
   const ground = await Ground.make(t, { ovs: true });
+  await ground.connectOther(t);
   const before = ground.dump();
   const ovs = { network: { kind: 'ovs', name: 'ovs0' } } as const;
   await using host = ground.openHost();
@@ -106,13 +109,13 @@ test('an undo that cannot be finished is told, and finished by a later command',
       return true;
     },
   );
-  const { warnings } = await nextCommand(ground, t);
+  const { warnings } = await ground.nextCommand();
   assert.match(
     String(warnings),
     /^something is left over, until the next command: ovsdb\.connect [^,]*ECONNREFUSED\]$/,
   );
   await ground.startOvsdb();
-  assert.deepEqual((await nextCommand(ground, t)).warnings, []);
+  assert.deepEqual((await ground.nextCommand()).warnings, []);
   assert.deepEqual(await differences(before, () => ground.dump()), []);
 });
 
@@ -151,6 +154,7 @@ test('while one waits for a DHCP server, others use what it has made; it fails, 
 test('killed while it waits for a DHCP server: its client and its interface go with the next command', async (t) => {
   if (skipUnless(t, 'root', 'program:udhcpc')) return;
   const ground = await Ground.make(t);
+  await ground.connectOther(t);
   const before = ground.dump();
   const clients = (): string[] =>
     run('ps', ['-eo', 'args'])
@@ -159,7 +163,7 @@ test('killed while it waits for a DHCP server: its client and its interface go w
   const words = [...ground.enter, ...pipework, 'br1', `pid:${ground.guest.pid}`, 'udhcpc'];
   await killedWhen(words, () => clients().length > 0, 'udhcpc runs');
   assert.equal(clients().length > 0, true, 'the client outlives the command');
-  await nextCommand(ground, t);
+  await ground.nextCommand();
   assert.deepEqual(clients(), []);
   assert.deepEqual(await differences(before, () => ground.dump()), []);
 });

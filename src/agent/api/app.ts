@@ -47,10 +47,15 @@ export function createApi(parts: ApiParts): OpenAPIHono {
   return api;
 }
 
-function addQuestions(api: OpenAPIHono, { agent, host, version, stopping }: ApiParts): void {
+function statusOf({ agent, host, version }: ApiParts) {
+  return { version, netnsInode: host.netns.inode, ...agent.status() };
+}
+
+function addQuestions(api: OpenAPIHono, parts: ApiParts): void {
+  const { agent, host, version, stopping } = parts;
   const document = openApiDocument(version);
   api.get('/openapi.json', (c) => c.json(document));
-  api.openapi(routes.status, (c) => c.json({ version, ...agent.status() }, 200));
+  api.openapi(routes.status, (c) => c.json(statusOf(parts), 200));
   api.openapi(routes.topology, (c) => c.json(agent.topology, 200));
   api.openapi(routes.plan, async (c) => c.json({ outcomes: (await agent.plan()).map(outcomeOf) }, 200));
   api.openapi(routes.attachments, (c) => c.json({ attachments: listAttachments(host) }, 200));
@@ -58,13 +63,13 @@ function addQuestions(api: OpenAPIHono, { agent, host, version, stopping }: ApiP
 }
 
 function addActs(api: OpenAPIHono, parts: ApiParts): void {
-  const { agent, version, log } = parts;
+  const { agent, log } = parts;
   api.openapi(routes.apply, async (c) => {
     const events: AgentEvent[] = [];
     using _listening = agent.onEvent((event) => events.push(event));
     agent.reload();
     await agent.idle();
-    return c.json({ events, status: { version, ...agent.status() } }, 200);
+    return c.json({ events, status: statusOf(parts) }, 200);
   });
   api.openapi(routes.attach, async (c) => {
     const { container, netnsInode, ...options } = c.req.valid('json');

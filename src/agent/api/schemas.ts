@@ -46,10 +46,15 @@ const attachmentStatusSchema = z
   })
   .openapi('AttachmentStatus');
 
+const inode = z.int().positive();
+
 /** How everything is doing. */
 export const statusSchema = z
   .object({
     version: z.string(),
+    netnsInode: inode.openapi({
+      description: 'The network namespace that is the host of this agent (stat -L -c %i /proc/PID/ns/net)',
+    }),
     attachments: list(attachmentStatusSchema),
     problems: list(z.string()).openapi({
       description: 'What is wrong with the topology files or the state directory',
@@ -108,7 +113,7 @@ export const attachmentsSchema = z
   })
   .openapi('Attachments');
 
-const netnsInode = z.int().positive().openapi({
+const netnsInode = inode.openapi({
   description:
     "The caller's network namespace (stat -L -c %i /proc/self/ns/net). Where it is not the agent's, the answer is 409",
 });

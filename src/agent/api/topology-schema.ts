@@ -1,6 +1,7 @@
 /** The topology in force, as the model has it: every value in its canonical form. */
 import { z } from '@hono/zod-openapi';
 import { ipvlanModes, macvlanModes } from '../../model/attachment.ts';
+import type { AttachmentSpec } from '../../model/topology.ts';
 import { list } from './schemas.ts';
 
 const family = z.union([z.literal(4), z.literal(6)]);
@@ -47,6 +48,7 @@ const attachment = z
     ifname: z.string(),
     addresses: z.union([z.literal('auto'), z.literal('dhcp'), list(cidr)]),
     gateways: list(gateway),
+    noGateway: z.boolean().optional(),
     mac: z.string().optional(),
     unique: z.string().optional(),
     vid,
@@ -63,7 +65,7 @@ const attachment = z
     ),
     sysctls: z.record(z.string(), z.string()),
     rate: z.object({ in: z.number().optional(), out: z.number().optional() }).optional(),
-  })
+  } satisfies Record<keyof AttachmentSpec, z.ZodType>)
   .openapi('WantedAttachment');
 
 const expect = z

@@ -1,0 +1,172 @@
+/**
+ * A host for tests of topology files and of the agent: a network namespace, and mounts of its own, so that its notes, its
+ * agent's socket and, where asked for, its Open vSwitch are nobody else's.
+ */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { plainNetns, type Ran, type RunOptions, run } from '../lab.ts';
+import { command, linkNames, type OwnHost } from './support.ts';
+
+/** A host of its own, with topology files and an agent. */
+export interface AgentHost extends OwnHost {
+  /** For what outlives a reboot. */
+  readonly lasting: string;
+  /** Writes the topology. @returns its path */
+  write(yaml: string): string;
+  /** Any program there. */
+  run(command: string, args: readonly string[], options?: RunOptions): Ran;
+  /** `pipewright COMMAND --state-dir ... FILE`, by default of the topology last written. */
+  on(command: 'plan' | 'apply' | 'status', ...words: readonly string[]): Ran;
+  /** The files of its notes, below {@link stateDir}, without the lock. */
+  notes(): string[];
+  /** Starts the agent and waits until it is ready. */
+  agent(t: TestContext, ...words: readonly string[]): Promise<RunningAgent>;
+  /** Its attachments as the agent tells them. */
+  status(): StatusLine[];
+}
+
+/** As `pipewright status --json` prints it. */
+export interface StatusLine {
+  readonly key: string;
+  readonly state: string;
+  readonly repairs: number | null;
+  readonly detail: string;
+}
+
+/** An agent that runs. */
+export interface RunningAgent {
+  readonly process: ChildProcess;
+  /** What it has written so far. */
+  log(): string;
+  /** Sends a signal and waits for its end. @returns milliseconds, and how it ended */
+  stop(signal: 'SIGTERM' | 'SIGKILL'): Promise<{ ms: number; code: number | null }>;
+}
+
+const holderScript =
+  'mkdir -p /run/pipewright /run/openvswitch && mount -t tmpfs tmpfs /run/pipewright && mount -t tmpfs tmpfs /run/openvswitch && exec sleep 3600';
+
+/** @param name part of the namespace's name */
+export async function agentHost(t: TestContext, name: string): Promise<AgentHost> {
+  const netns = await plainNetns(t, name);
+  const holder = spawn(
+    'unshare',
+    ['--mount', '--propagation', 'private', 'nsenter', `--net=${netns.path}`, 'sh', '-c', holderScript],
+    { stdio: 'ignore' },
+  );
+  holder.unref();
+  t.after(() => void holder.kill('SIGKILL'));
+  const pid = holder.pid ?? 0;
+  await soon(
+    () =>
+      existsSync(`/proc/${pid}`) &&
+      run('ps', ['-o', 'comm=', '-p', String(pid)], { expect: 'any' }).stdout.trim() === 'sleep',
+  );
+  const folder = mkdtempSync(path.join(tmpdir(), 'pwt-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const lasting = path.join(folder, 'lib');
+  const file = path.join(folder, 'pipewright.yaml');
+  const inside = ['nsenter', `--mount=/proc/${pid}/ns/mnt`, `--net=${netns.path}`];
+  const runThere = (words: readonly string[], options?: RunOptions): Ran => {
+    const [first = '', ...rest] = [...inside, ...words];
+    return run(first, rest, options);
+  };
+  const stateDir = `/proc/${pid}/root/run/pipewright/net-${statSync(netns.path).ino}`;
+  const host: AgentHost = {
+    name: netns.name,
+    pid,
+    stateDir,
+    lasting,
+    pipework: (args, options) => runThere(command('pipework', args), options),
+    pipewright: (args, options) => runThere(command('pipewright', args), options),
+    pipeworkAsync: () => Promise.reject(new Error('not there')),
+    ip: (...args) => runThere(['ip', ...args]),
+    links: () => linkNames(netns.name),
+    run: (program, args, options) => runThere([program, ...args], options),
+    write: (yaml) => {
+      writeFileSync(file, yaml);
+      return file;
+    },
+    on: (verb, ...words) =>
+      runThere(command('pipewright', [verb, '--state-dir', lasting, ...words, file]), { expect: 'any' }),
+    notes: () =>
+      ['attachments', 'networks', 'journal'].flatMap((kind) => {
+        const place = path.join(stateDir, kind);
+        return existsSync(place) ? readdirSync(place).map((entry) => `${kind}/${entry}`) : [];
+      }),
+    agent: (test, ...words) =>
+      startAgent(test, inside, ['agent', '--state-dir', lasting, '--log-format', 'json', ...words, file]),
+    status: () => {
+      const { stdout } = runThere(command('pipewright', ['status', '--json']), { expect: 'any' });
+      const answer = JSON.parse(stdout) as { agent: boolean; attachments: StatusLine[] };
+      assert.ok(answer.agent, 'no agent answers');
+      return answer.attachments;
+    },
+  };
+  return host;
+}
+
+async function startAgent(
+  t: TestContext,
+  inside: readonly string[],
+  args: readonly string[],
+): Promise<RunningAgent> {
+  const [first = '', ...rest] = [...inside, ...command('pipewright', args)];
+  const child = spawn(first, rest, { stdio: ['ignore', 'ignore', 'pipe'] });
+  t.after(() => void child.kill('SIGKILL'));
+  let said = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    said += text;
+  });
+  const ended = once(child, 'exit');
+  await soon(() => said.includes('"msg":"ready"') || child.exitCode !== null, 15_000);
+  return {
+    process: child,
+    log: () => said,
+    stop: async (signal) => {
+      const began = Date.now();
+      child.kill(signal);
+      await ended;
+      return { ms: Date.now() - began, code: child.exitCode };
+    },
+  };
+}
+
+/** An Open vSwitch of this host alone, with the userspace datapath: bridges are made with `datapath_type=netdev`. */
+export async function startOvs(t: TestContext, host: AgentHost): Promise<void> {
+  const there = (program: string, ...args: readonly string[]): ChildProcess => {
+    const words = [`--mount=/proc/${host.pid}/ns/mnt`, `--net=/run/netns/${host.name}`, program, ...args];
+    const child = spawn('nsenter', words, { stdio: 'ignore' });
+    child.unref();
+    t.after(() => void child.kill('SIGKILL'));
+    return child;
+  };
+  const folder = '/run/openvswitch';
+  const db = `${folder}/conf.db`;
+  host.run('ovsdb-tool', ['create', db, '/usr/share/openvswitch/vswitch.ovsschema']);
+  there('ovsdb-server', db, `--remote=punix:${folder}/db.sock`, '--pidfile');
+  await soon(() => existsSync(`/proc/${host.pid}/root${folder}/db.sock`));
+  host.run('ovs-vsctl', ['--no-wait', 'init']);
+  there('ovs-vswitchd', '--pidfile');
+  await soon(() => host.run('ovs-appctl', ['-t', 'ovs-vswitchd', 'version'], { expect: 'any' }).code === 0);
+}
+
+/** The number of a process' network namespace. */
+export function netnsOf(pid: number): string {
+  return readlinkSync(`/proc/${pid}/ns/net`);
+}
+
+/** Waits until it is so. @returns milliseconds that it took, or undefined: it is not so after `ms` */
+export async function soon(isSo: () => boolean, ms = 5000): Promise<number | undefined> {
+  const began = Date.now();
+  while (!isSo()) {
+    if (Date.now() - began > ms) return undefined;
+    await sleep(20);
+  }
+  return Date.now() - began;
+}

@@ -1,0 +1,258 @@
+/** The agent keeps scenes 1 and 2 of the brief through restarts of containers, and of itself. */
+import assert from 'node:assert/strict';
+import test, { type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { cidrs, containerPid, ensureImage, type Json, jsonIn, ping, run, skipUnless } from '../lab.ts';
+import { type AgentHost, agentHost, type RunningAgent, soon, startOvs } from './agent-ground.ts';
+import { defaults, nicOn } from './support.ts';
+
+/** Containers of a scene, by a short name; a new container of the same name is another container. */
+interface Scene {
+  readonly host: AgentHost;
+  /** The full names. */
+  readonly containers: readonly string[];
+  readonly yaml: string;
+  /** What must hold whenever all is well. */
+  check(): void;
+}
+
+function start(name: string): void {
+  const label = `pwt.pid=${process.pid}`;
+  run('docker', ['run', '-d', '--name', name, '--label', label, '--network', 'none', ensureImage()]);
+}
+
+function containers(t: TestContext, scene: string, count: number): string[] {
+  return Array.from({ length: count }, (_, i) => {
+    const name = `pwt-${scene}t${i + 1}-${process.pid}`;
+    t.after(() => void run('docker', ['rm', '-f', name], { expect: 'any' }));
+    start(name);
+    return name;
+  });
+}
+
+/** A bridge with a host address, a range, and the LAN's gateway, which is behind a NIC of the bridge. */
+async function lan(t: TestContext): Promise<Scene> {
+  const host = await agentHost(t, 'agl');
+  const router = await agentHost(t, 'agr');
+  const [one = '', two = ''] = containers(t, 'agl', 2);
+  host.ip('link', 'add', 'br0', 'type', 'bridge');
+  host.ip('link', 'set', 'br0', 'up');
+  nicOn(host, 'nic0');
+  host.ip('link', 'set', 'nic0', 'master', 'br0');
+  host.ip('link', 'set', 'nic0p', 'netns', router.name);
+  router.ip('link', 'set', 'nic0p', 'up');
+  router.ip('addr', 'add', '10.10.101.254/24', 'dev', 'nic0p');
+  const yaml = `
+networks:
+  lan:
+    kind: bridge
+    bridge: br0
+    subnet: 10.10.101.0/24
+    gateway: 10.10.101.254
+    range: 10.10.101.160-10.10.101.199
+    hostAddress: 10.10.101.105/24
+attachments:
+  - { container: ${one}, network: lan, addresses: 10.10.101.150/24 }
+  - { container: ${two}, network: lan, addresses: auto }
+`;
+  let given: string[] | undefined;
+  const check = (): void => {
+    const [a, b] = [containerPid(one), containerPid(two)];
+    assert.deepEqual(cidrs(a, 'eth1'), ['10.10.101.150/24']);
+    given ??= cidrs(b, 'eth1');
+    assert.deepEqual(cidrs(b, 'eth1'), given);
+    assert.deepEqual(defaults(a), ['via 10.10.101.254 dev eth1']);
+    assert.ok(
+      ping(a, '10.10.101.254', 3) && ping(b, '10.10.101.150', 3) && ping(host.name, '10.10.101.150', 3),
+    );
+    assert.ok(ping(router.pid, String(given[0]).replace(/\/.*/, ''), 3));
+    // br0, nic0 and a host's end for each container.
+    assert.equal(host.links().length, 4, host.links().join(' '));
+    assert.equal(host.notes().length, 3, host.notes().join(' '));
+  };
+  return { host, containers: [one, two], yaml, check };
+}
+
+/** Two VLANs on one Open vSwitch bridge, with the same subnet in both. */
+async function vlans(t: TestContext): Promise<Scene> {
+  const host = await agentHost(t, 'agv');
+  await startOvs(t, host);
+  const names = containers(t, 'agv', 4);
+  host.run('ovs-vsctl', ['add-br', 'ovs0', '--', 'set', 'bridge', 'ovs0', 'datapath_type=netdev']);
+  const yaml = `
+networks:
+  vlan100: { kind: ovs, bridge: ovs0, vlan: 100, subnet: 192.168.0.0/24 }
+  vlan200: { kind: ovs, bridge: ovs0, vlan: 200, subnet: 192.168.0.0/24 }
+attachments:
+${names.map((name, i) => `  - { container: ${name}, network: vlan${i < 2 ? 100 : 200}, addresses: 192.168.0.${i + 1}/24 }`).join('\n')}
+`;
+  const check = (): void => {
+    const [a = 0, b = 0, c = 0, d = 0] = names.map(containerPid);
+    assert.ok(ping(a, '192.168.0.2', 5) && ping(c, '192.168.0.4', 5));
+    assert.ok(!ping(a, '192.168.0.3') && !ping(b, '192.168.0.4') && !ping(d, '192.168.0.1'));
+    const ports = host.run('ovs-vsctl', ['list-ports', 'ovs0']).stdout.split('\n').filter(Boolean);
+    assert.equal(ports.length, 4, ports.join(' '));
+    const ends = jsonIn<Json & { ifname: string }>(host.name, 'ip', ['-j', 'link', 'show', 'type', 'veth']);
+    assert.deepEqual(ends.map(({ ifname }) => ifname).sort(), ports.sort());
+    assert.equal(host.notes().filter((note) => note.startsWith('attachments')).length, 4);
+  };
+  return { host, containers: names, yaml, check };
+}
+
+/** Waits until the agent calls everything healthy, then looks whether it is. */
+async function allWell({ host, containers: names, check }: Scene, agent: RunningAgent): Promise<void> {
+  const isWell = (): boolean => {
+    const lines = host.status();
+    return lines.length === names.length && lines.every(({ state }) => state === 'healthy');
+  };
+  const took = await soon(isWell, 10_000);
+  assert.ok(took !== undefined, `${JSON.stringify(host.status())}\n${agent.log()}`);
+  // What is of a container that is gone goes a moment after it.
+  let failure: unknown;
+  const holds = (): boolean => {
+    try {
+      check();
+      return true;
+    } catch (error) {
+      failure = error;
+      return false;
+    }
+  };
+  if ((await soon(holds, 4000)) === undefined) throw failure;
+}
+
+const acts: Record<string, (names: readonly string[]) => void> = {
+  'docker restart': (names) => void run('docker', ['restart', '-t', '0', ...names]),
+  'docker stop and start': (names) => {
+    run('docker', ['stop', '-t', '0', ...names]);
+    run('docker', ['start', ...names]);
+  },
+  'docker rm, and run under the same name': (names) => {
+    run('docker', ['rm', '-f', ...names]);
+    for (const name of names) start(name);
+  },
+};
+
+async function play(t: TestContext, scene: Scene): Promise<void> {
+  const { host, containers: names } = scene;
+  host.write(scene.yaml);
+  let agent = await host.agent(t);
+  await t.test('at its start', () => allWell(scene, agent));
+  for (const [name, act] of Object.entries(acts)) {
+    await t.test(name, async () => {
+      act(names);
+      await allWell(scene, agent);
+    });
+  }
+  await t.test('the agent is killed, containers restart meanwhile, and it starts again', async () => {
+    await agent.stop('SIGKILL');
+    scene.check();
+    for (const act of Object.values(acts)) act(names.slice(0, 1));
+    run('docker', ['restart', '-t', '0', ...names.slice(1)]);
+    agent = await host.agent(t);
+    await allWell(scene, agent);
+  });
+  await t.test('it is killed at any moment of all of that', async () => {
+    for (let round = 0; round < 6; round++) {
+      const restart = run.bind(undefined, 'docker', ['restart', '-t', '0', ...names]);
+      const killing = sleep(Math.random() * 400).then(() => agent.stop('SIGKILL'));
+      restart();
+      await killing;
+      agent = await host.agent(t);
+    }
+    await allWell(scene, agent);
+  });
+  await t.test('SIGTERM ends it within 5 s, and the network stays', async () => {
+    const { ms, code } = await agent.stop('SIGTERM');
+    assert.ok(ms < 5000, `${ms} ms`);
+    assert.equal(code, 0);
+    scene.check();
+    agent = await host.agent(t);
+    await allWell(scene, agent);
+  });
+}
+
+test('scene 1: a LAN with its gateway', async (t) => {
+  if (skipUnless(t, 'root', 'docker')) return;
+  await play(t, await lan(t));
+});
+
+test('scene 2: VLANs on Open vSwitch', async (t) => {
+  if (skipUnless(t, 'root', 'docker', 'ovs')) return;
+  await play(t, await vlans(t));
+});
+
+test('an agent starts again without the loss of a packet', async (t) => {
+  if (skipUnless(t, 'root', 'docker')) return;
+  const scene = await lan(t);
+  scene.host.write(scene.yaml);
+  const agent = await scene.host.agent(t);
+  await allWell(scene, agent);
+  const pid = containerPid(scene.containers[0] ?? '');
+  const script = 'ping -n -i 0.01 -c 300 -W 1 10.10.101.254 > $0 2>&1 &';
+  const file = `${scene.host.lasting}.ping`;
+  run('nsenter', [`--net=/proc/${pid}/ns/net`, 'sh', '-c', script, file]);
+  await agent.stop('SIGKILL');
+  const next = await scene.host.agent(t);
+  await allWell(scene, next);
+  const answer = (): string => run('cat', [file]).stdout;
+  await soon(() => answer().includes('packet loss'), 15_000);
+  assert.match(answer(), /300 packets transmitted, 300 (packets )?received/);
+});
+
+test('one agent on a state directory', async (t) => {
+  if (skipUnless(t, 'root', 'docker')) return;
+  const host = await agentHost(t, 'ago');
+  const file = host.write('networks: {}\n');
+  const agent = await host.agent(t);
+  const other = await agentHost(t, 'agq');
+  for (const place of [host, other]) {
+    const { code, stderr } = place.pipewright(['agent', '--state-dir', host.lasting, file], {
+      expect: 'any',
+    });
+    assert.equal(code, 1);
+    assert.match(stderr, /another agent runs on this state directory/);
+  }
+  assert.equal((await agent.stop('SIGTERM')).code, 0);
+});
+
+test('an edit of the file', async (t) => {
+  if (skipUnless(t, 'root', 'docker')) return;
+  const host = await agentHost(t, 'age');
+  const [name = ''] = containers(t, 'age', 1);
+  const yaml = (addresses: string): string => `
+networks: { lan: { kind: bridge, bridge: br0 } }
+attachments: [{ container: ${name}, network: lan, addresses: ${addresses} }]
+`;
+  host.write(yaml('10.1.0.1/24'));
+  const agent = await host.agent(t);
+  const pid = containerPid(name);
+  const has = (text: string) => (): boolean => cidrs(pid, 'eth1').join() === text;
+  assert.ok((await soon(has('10.1.0.1/24'))) !== undefined);
+  await t.test('is made by itself', async () => {
+    host.write(yaml('10.1.0.2/24'));
+    assert.ok((await soon(has('10.1.0.2/24'))) !== undefined, agent.log());
+  });
+  await t.test('is made at SIGHUP', async () => {
+    host.write(yaml('10.1.0.3/24'));
+    agent.process.kill('SIGHUP');
+    assert.ok((await soon(has('10.1.0.3/24'), 2000)) !== undefined, agent.log());
+  });
+  await t.test('that is wrong leaves all as it is, and is told', async () => {
+    host.write('networks: { lan: { kind: bridg } }\n');
+    agent.process.kill('SIGHUP');
+    const told = (): boolean => host.pipewright(['status'], { expect: 'any' }).stdout.includes('problem: ');
+    assert.ok((await soon(told)) !== undefined);
+    assert.ok(has('10.1.0.3/24')());
+    assert.equal(host.pipewright(['status'], { expect: 'any' }).code, 1);
+  });
+  await t.test('that takes everything out leaves nothing', async () => {
+    host.write('networks: {}\n');
+    assert.ok(
+      (await soon(() => host.links().length === 0 && host.notes().length === 0)) !== undefined,
+      `${host.links()} ${host.notes()}`,
+    );
+    assert.deepEqual(cidrs(pid, 'eth1'), []);
+    assert.deepEqual(host.status(), []);
+  });
+});

@@ -52,6 +52,7 @@ function cliPage() {
     'destroy',
     'status',
     'agent',
+    'import',
     'completion',
   ];
   return [

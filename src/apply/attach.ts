@@ -7,7 +7,7 @@ import { listAddrs } from '../kernel/netlink/addr.ts';
 import { addNetnsId, getLink } from '../kernel/netlink/link.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { announce } from '../kernel/packet.ts';
-import type { Attachment } from '../model/attachment.ts';
+import type { Attachment, Network } from '../model/attachment.ts';
 import type { Route } from '../model/link.ts';
 import { vlanIfnameFor } from '../model/naming.ts';
 import type { AttachmentRecord, Observed } from '../model/observed.ts';
@@ -109,7 +109,8 @@ async function prepare(
   using _lock = await acquireLock(host.state.lockPath);
   const warnings = options.dryRun ? [] : await recover(host);
   const seen = await observeAttachment(host, container, guest.rtnl, want, options);
-  const steps = planAttach(want, seen, options.ifPresent);
+  const planned = planAttach(want, seen, options.ifPresent);
+  const steps = [...planned, ...(planned.length > 0 ? await leave(host, container, want, seen) : [])];
   const result: AttachResult = {
     steps: steps.map(({ op, because }) => ({ command: describe(op), because })),
     warnings,
@@ -129,6 +130,22 @@ async function prepare(
   };
   const pending = await begin(host, guest, { group: seen.group, steps, note }, options.beforeStep);
   return { result, pending };
+}
+
+/** The interface may be on another network so far, which goes when nothing uses it any more. */
+async function leave(
+  host: Host,
+  container: Container,
+  { network }: Attachment,
+  { record }: Observed,
+): Promise<Step[]> {
+  const place = (of: Network): string => {
+    const name = 'uplink' in of ? of.uplink : 'name' in of ? of.name : '';
+    return `${name}@${'vid' in of ? of.vid : ''}`;
+  };
+  if (!record || place(record.network) === place(network)) return [];
+  const { planLeave } = await import('./detach.ts');
+  return planLeave(host, container, record);
 }
 
 /**

@@ -86,6 +86,21 @@ function look(host: Host, targets: readonly Target[]): Before {
   };
 }
 
+/**
+ * What was made for the network that an attachment leaves for another one, and nothing else uses: the last steps of such
+ * a change. What a topology keeps stays.
+ */
+export async function planLeave(host: Host, container: Container, record: AttachmentRecord): Promise<Step[]> {
+  const { network, ifname } = record;
+  const name = 'name' in network ? network.name : undefined;
+  if (host.state.networkRecords().some(({ link }) => link !== undefined && link === name)) return [];
+  const before = look(host, [{ container, ifname }]);
+  // By then the host's end is a port of the other network, or gone.
+  const left = { ...record, hostIfname: undefined };
+  const facts = await observeFacts(host, ifname, left, undefined, undefined, before);
+  return planDetach(facts).shared.map((step) => ({ ...step, final: true }));
+}
+
 /** One interface that goes. */
 interface Departure {
   readonly target: Target;
@@ -221,7 +236,7 @@ async function observeOvs(
   leavingEnds: ReadonlySet<string | undefined>,
 ): Promise<Pick<DetachFacts, 'ovsPort' | 'ovsBridge'>> {
   const name = hostEnd?.name ?? record?.hostIfname;
-  if (record?.network.kind !== 'ovs' || name === undefined || !existsSync(host.ovsdbSocket)) {
+  if (record?.network.kind !== 'ovs' || !existsSync(host.ovsdbSocket)) {
     return { ovsPort: undefined, ovsBridge: undefined };
   }
   const db = await host.ovs();
@@ -229,10 +244,10 @@ async function observeOvs(
     import('../ovs/port.ts'),
     import('../ovs/bridge.ts'),
   ]);
-  const port = await getPort(db, name);
+  const port = name === undefined ? undefined : await getPort(db, name);
   const bridge = await getBridge(db, port?.bridge ?? record.network.name);
   return {
-    ovsPort: port && { name, bridge: port.bridge },
+    ovsPort: port && { name: port.name, bridge: port.bridge },
     ovsBridge: bridge && {
       name: bridge.name,
       ours: ovsMark in bridge.externalIds,

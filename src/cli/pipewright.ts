@@ -11,7 +11,7 @@ import { PipewrightError } from '../errors.ts';
 import { failureText, writeText } from './output.ts';
 import { flag, repeated, text, valued } from './parameters.ts';
 import { type CommandContext, OwnSession, type Session } from './session.ts';
-import { agent, apply, destroy, plan, status } from './topology-commands.ts';
+import { agent, apply, destroy, importing, plan, status } from './topology-commands.ts';
 import { version } from './version.ts';
 
 /** What commands are run with: output that does not go through process.stdout, which takes 3 ms to open. */
@@ -134,7 +134,19 @@ const completion = buildCommand({
 
 const application = buildApplication(
   buildRouteMap({
-    routes: { attach, detach, list, wait, plan, apply, destroy, status, agent, completion },
+    routes: {
+      attach,
+      detach,
+      list,
+      wait,
+      plan,
+      apply,
+      destroy,
+      status,
+      agent,
+      import: importing,
+      completion,
+    },
     docs: { brief: 'Connects running containers to any network' },
   }),
   {

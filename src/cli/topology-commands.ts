@@ -3,6 +3,7 @@ import { buildCommand } from '@stricli/core';
 import type { AgentFlags } from './agent.ts';
 import type { ApplyFlags } from './apply.ts';
 import type { DestroyFlags } from './destroy.ts';
+import type { ImportFlags } from './import.ts';
 import { flag, text, valued } from './parameters.ts';
 import type { PlanFlags } from './plan.ts';
 import type { CommandContext } from './session.ts';
@@ -98,4 +99,20 @@ export const agent = buildCommand<AgentFlags, string[], CommandContext>({
     const { startAgent } = await import('./agent.ts');
     return (flags, paths) => startAgent(flags, paths, version);
   }),
+});
+
+export const importing = buildCommand<ImportFlags, string[], CommandContext>({
+  docs: {
+    brief: 'Turn pipework command lines into a topology file',
+    fullDescription:
+      'Reads scripts or crontabs, or the standard input, and prints YAML. What could not be understood is noted with its line.',
+  },
+  parameters: {
+    positional: {
+      kind: 'array',
+      parameter: { brief: 'Script with pipework commands', placeholder: 'FILE', parse: text },
+    },
+    flags: { json },
+  },
+  loader: exits(async () => (await import('./import.ts')).importCommands),
 });

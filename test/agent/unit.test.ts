@@ -38,8 +38,8 @@ const confined = `
 set -e
 mount --make-rslave /
 mount -t proc -o hidepid=invisible proc /proc
-readonly() { mount --bind "$1" "$1" && mount -o remount,bind,ro "$1"; }
-for place in /proc/sys /sys /usr /etc /var /tmp; do readonly "$place"; done
+lock() { mount --bind "$1" "$1" && mount -o remount,bind,ro "$1"; }
+for place in /proc/sys /sys /usr /etc /var /tmp; do lock "$place"; done
 mount --bind /proc/sys/net /proc/sys/net
 mount -o remount,bind,rw /proc/sys/net
 caps=$1

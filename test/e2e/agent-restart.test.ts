@@ -39,7 +39,7 @@ async function lan(t: TestContext): Promise<Scene> {
   host.ip('link', 'set', 'br0', 'up');
   nicOn(host, 'nic0');
   host.ip('link', 'set', 'nic0', 'master', 'br0');
-  host.ip('link', 'set', 'nic0p', 'netns', router.name);
+  host.ip('link', 'set', 'nic0p', 'netns', String(router.pid));
   router.ip('link', 'set', 'nic0p', 'up');
   router.ip('addr', 'add', '10.10.101.254/24', 'dev', 'nic0p');
   const yaml = `

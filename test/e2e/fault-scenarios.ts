@@ -249,7 +249,8 @@ export const scenarios: readonly Scenario[] = [
     name: 'change in place: another bridge, which is new',
     prepare: (ground) => had(ground, { network: { kind: 'bridge', name: 'br1' }, addrs: ['10.1.0.5/24'] }),
     want: { network: { kind: 'bridge', name: 'br2' }, addrs: ['10.1.0.5/24@10.1.0.1'] },
-    operations: 'link.add firewall.allow link.set route.replace',
+    operations: 'link.add firewall.allow link.set route.replace firewall.revoke link.del',
+    final: 2,
   },
   {
     name: 'change in place: another tag',
@@ -267,7 +268,8 @@ export const scenarios: readonly Scenario[] = [
     prepare: (ground) =>
       had(ground, { network: { kind: 'ovs', name: 'ovs0', vid: 100 }, addrs: ['10.1.0.5/24'] }),
     want: { network: { kind: 'bridge', name: 'br1' }, addrs: ['10.1.0.5/24@10.1.0.1'] },
-    operations: 'link.add firewall.allow ovs.port.del link.set route.replace',
+    operations: 'link.add firewall.allow ovs.port.del link.set route.replace ovs.bridge.del',
+    final: 1,
   },
   {
     name: 'change in place: from a bridge to Open vSwitch',
@@ -275,7 +277,8 @@ export const scenarios: readonly Scenario[] = [
     ovs: true,
     prepare: (ground) => had(ground, { network: { kind: 'bridge', name: 'br1' }, addrs: ['10.1.0.5/24'] }),
     want: { network: { kind: 'ovs', name: 'ovs0', vid: 100 }, addrs: ['10.1.0.5/24@10.1.0.1'] },
-    operations: 'ovs.bridge.add link.set ovs.port.add route.replace',
+    operations: 'ovs.bridge.add link.set ovs.port.add route.replace firewall.revoke link.del',
+    final: 2,
   },
   {
     name: 'made anew: from a bridge to a macvlan, with what was there taken over',
@@ -292,8 +295,8 @@ export const scenarios: readonly Scenario[] = [
     },
     want: { network: { kind: 'macvlan', uplink: 'nic0', mode: 'bridge' } },
     operations:
-      'link.stash link.set link.add link.set addr.add addr.add addr.add route.replace route.replace route.replace link.del',
-    final: 1,
+      'link.stash link.set link.add link.set addr.add addr.add addr.add route.replace route.replace route.replace link.del firewall.revoke link.del',
+    final: 3,
   },
   {
     name: 'made anew: from Open vSwitch to a macvlan',
@@ -307,8 +310,8 @@ export const scenarios: readonly Scenario[] = [
       });
     },
     want: { network: { kind: 'macvlan', uplink: 'nic0', mode: 'bridge' }, addrs: ['10.1.0.5/24'] },
-    operations: 'link.stash link.set link.add link.set addr.add ovs.port.del link.del',
-    final: 2,
+    operations: 'link.stash link.set link.add link.set addr.add ovs.port.del link.del ovs.bridge.del',
+    final: 3,
   },
   {
     name: 'made anew: another mode of macvlan',

@@ -53,8 +53,8 @@ function statusOf({ agent, host, version }: ApiParts) {
 
 function addQuestions(api: OpenAPIHono, parts: ApiParts): void {
   const { agent, host, version, stopping } = parts;
-  const document = openApiDocument(version);
-  api.get('/openapi.json', (c) => c.json(document));
+  // Made when it is asked for: it is large, and hardly ever is.
+  api.get('/openapi.json', (c) => c.json(openApiDocument(version)));
   api.openapi(routes.status, (c) => c.json(statusOf(parts), 200));
   api.openapi(routes.topology, (c) => c.json(agent.topology, 200));
   api.openapi(routes.plan, async (c) => c.json({ outcomes: (await agent.plan()).map(outcomeOf) }, 200));

@@ -48,20 +48,23 @@ test('the code cache is for its owner alone, used again, and made anew when V8 r
   assert.deepEqual(readdirSync(cache), [], '--version is not worth a cache');
   answers(program);
   assert.equal(statSync(cache).mode & 0o777, 0o700);
-  const [name = '', ...more] = readdirSync(cache);
-  assert.deepEqual(more, []);
-  assert.match(name, new RegExp(`^[0-9a-f]{16}-${process.version}-${process.arch}$`));
-  const file = path.join(cache, name);
-  const { size, mode, ino } = statSync(file);
-  assert.equal(mode & 0o777, 0o600);
-  assert.ok(size > 10_000);
-  answers(program);
+  // What hands over to the agent, and the program itself.
+  const names = readdirSync(cache).sort();
+  assert.equal(names.length, 2);
+  for (const name of names) {
+    assert.match(name, new RegExp(`^[0-9a-f]{16}-${process.version}-${process.arch}$`));
+    const file = path.join(cache, name);
+    const { size, mode, ino } = statSync(file);
+    assert.equal(mode & 0o777, 0o600);
+    assert.ok(size > 1000);
+    answers(program);
 
-  writeFileSync(file, 'nonsense');
-  answers(program);
-  assert.ok(statSync(file).size > 10_000);
-  assert.notEqual(statSync(file).ino, ino);
-  assert.deepEqual(readdirSync(cache), [name]);
+    writeFileSync(file, 'nonsense');
+    answers(program);
+    assert.ok(statSync(file).size > 1000);
+    assert.notEqual(statSync(file).ino, ino);
+    assert.deepEqual(readdirSync(cache).sort(), names);
+  }
 });
 
 test('a cache folder that others may write to is not used, nor one that cannot be made', (t) => {

@@ -158,12 +158,17 @@ export class Agent {
 
   /** What commands made while no agent ran is kept from now on. */
   async #adopt(): Promise<void> {
-    const { host, store, log } = this.#parts;
+    const { host, store, containers, log } = this.#parts;
     for (const record of host.state.records()) {
+      const { runtime, name } = record.container;
+      // What cannot be found again by its name, or has its addresses from a lease, is left to whoever made it.
+      if (runtime !== containers.runtime || record.dhcpGuest !== undefined) continue;
       if (record.origin !== 'command' || !record.want || !lives(record.container)) continue;
-      const key = keptKey(record.container.name, record.ifname);
+      const key = keptKey(name, record.ifname);
       if (await store.read(key)) continue;
-      await store.compareAndSet(key, { want: record.want, firewall: true } satisfies KeptCommand, undefined);
+      // It may have been named by its id, or by a pid.
+      const want = { ...record.want, container: { runtime: containers.runtime, name } };
+      await store.compareAndSet(key, { want, firewall: true } satisfies KeptCommand, undefined);
       markKept(host, record);
       log.info({ key: keyOf(record) }, 'adopted what a command had made');
     }

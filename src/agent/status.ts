@@ -14,7 +14,7 @@ export interface AttachmentStatus {
   readonly detail: string | undefined;
 }
 
-/** Repairs within {@link contestedWindowMs} after which an attachment counts as contested. */
+/** How often the same repair may come within {@link contestedWindowMs}; once more, and the attachment is contested. */
 export const contestedAfter = 10;
 export const contestedWindowMs = 10 * 60_000;
 
@@ -30,7 +30,7 @@ export class Ledger {
   #detail: string | undefined;
   #failures = 0;
   #notBefore = 0;
-  readonly #recent: number[] = [];
+  #recent: readonly { readonly at: number; readonly what: string }[] = [];
 
   constructor(key: string) {
     this.key = key;
@@ -59,7 +59,7 @@ export class Ledger {
   /** It was made, because its container is new. */
   made(): void {
     this.#failures = 0;
-    this.#recent.length = 0;
+    this.#recent = [];
     this.#detail = undefined;
     this.#enter('healthy');
   }
@@ -69,9 +69,8 @@ export class Ledger {
     this.#failures = 0;
     this.#repairs += 1;
     this.#detail = what;
-    this.#recent.push(now);
-    while ((this.#recent[0] ?? now) < now - contestedWindowMs) this.#recent.shift();
-    if (this.#recent.length <= contestedAfter) {
+    this.#recent = [...this.#recent.filter(({ at }) => at >= now - contestedWindowMs), { at: now, what }];
+    if (this.#recent.filter((repair) => repair.what === what).length <= contestedAfter) {
       this.#enter('healthy');
       return false;
     }

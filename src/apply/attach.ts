@@ -91,7 +91,7 @@ function announceAll({ rtnl }: Guest, { ifname, addrs }: Attachment, leased: boo
   try {
     announce(rtnl.netns, link.ifindex, link.mac, cidrs);
   } catch (error) {
-    if (!hasErrno(error, 'ENETDOWN', 'ENXIO', 'ENODEV')) throw error;
+    if (!hasErrno(error, 'ENETDOWN', 'ENXIO', 'ENODEV', 'EPERM')) throw error;
   }
 }
 
@@ -140,8 +140,8 @@ async function leave(
   { record }: Observed,
 ): Promise<Step[]> {
   const place = (of: Network): string => {
-    const name = 'uplink' in of ? of.uplink : 'name' in of ? of.name : '';
-    return `${name}@${'vid' in of ? of.vid : ''}`;
+    if ('uplink' in of) return `${of.uplink}@${('vid' in of && of.vid) || ''}`;
+    return 'name' in of ? of.name : '';
   };
   if (!record || place(record.network) === place(network)) return [];
   const { planLeave } = await import('./detach.ts');

@@ -5,7 +5,7 @@ const argv = process.argv.slice(2);
 const answered = handOver('pipewright', argv);
 if (answered !== undefined) process.exit(answered);
 else {
-  void import('../cli/pipewright.ts')
+  void import('./pipewright-program.ts')
     .then(({ main }) => main(argv))
     // Not left to end by itself: what is over need not be taken apart, which takes 3 ms.
     .then((code) => process.exit(code));

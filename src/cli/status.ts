@@ -35,7 +35,7 @@ export async function showStatus(flags: StatusFlags, paths: readonly string[]): 
   const seen = new Map(
     listAttachments(host).map(({ container, ifname, addrs }) => [`${container}/${ifname}`, addrs]),
   );
-  const agent = await askAgent();
+  const agent = await askAgent(host.netns.inode);
   const lines = agent ? linesOfAgent(agent, seen) : await linesOfFiles(host, flags, paths, seen);
   const problems = agent?.problems ?? [];
   if (flags.json) print(JSON.stringify({ agent: agent !== undefined, attachments: lines, problems }));
@@ -55,16 +55,19 @@ function row({ key, state, since, repairs, addrs, detail }: StatusLine): string[
 }
 
 interface AgentAnswer {
+  readonly netnsInode: number;
   readonly attachments: readonly AttachmentStatus[];
   readonly problems: readonly string[];
 }
 
 /** What the agent says; undefined when none runs. */
-async function askAgent(): Promise<AgentAnswer | undefined> {
+async function askAgent(netnsInode: number): Promise<AgentAnswer | undefined> {
   if (!existsSync(agentSocket)) return undefined;
   try {
     const { status, body } = await new UnixHttp(agentSocket, {}).get('/v1/status');
-    return status === 200 ? (JSON.parse(body) as AgentAnswer) : undefined;
+    const answer = status === 200 ? (JSON.parse(body) as AgentAnswer) : undefined;
+    // Of several hosts that share one /run it may be another one's.
+    return answer?.netnsInode === netnsInode ? answer : undefined;
   } catch {
     return undefined;
   }

@@ -12,6 +12,10 @@ export class ContainerCache {
     this.#engine = engine;
   }
 
+  get runtime(): 'docker' | 'podman' {
+    return this.#engine.runtime;
+  }
+
   /** All that run. */
   async all(): Promise<RunningContainer[]> {
     const listed = await this.#engine.listContainers();

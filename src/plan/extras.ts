@@ -7,14 +7,18 @@ import type { Operation, Side, Step } from '../model/operation.ts';
 
 /** Sysctls come before addresses: some of them (accept_dad) only matter to addresses that come after. */
 export function planSysctls(want: Attachment, seen: Observed): Step[] {
+  // What was seen of a predecessor says nothing about a link that is yet to be born.
+  const isNew = seen.guest.link === undefined;
   return Object.entries(want.sysctls ?? {}).flatMap(([key, value]) => {
-    const present = seen.guest.sysctls[key];
+    const present = isNew ? undefined : seen.guest.sysctls[key];
     if (present === value) return [];
     const set = (to: string): Operation => ({ do: 'sysctl.set', link: want.ifname, key, value: to });
     return [
       {
         op: set(value),
-        because: `${key}: ${present ?? 'not there'} -> ${value}`,
+        because: isNew
+          ? `${key}: a new link has the default`
+          : `${key}: ${present ?? 'not there'} -> ${value}`,
         undo: present === undefined ? [] : [set(present)],
       },
     ];
@@ -64,9 +68,10 @@ function isSameRule(want: RuleSpec, present: Rule): boolean {
 export function planRates(want: Attachment, seen: Observed, hostIfname: string): Step[] {
   const { rate } = want;
   if (rate === undefined) return [];
+  const present = seen.guest.link ? seen.guest.rates : {};
   return [
-    ...planRate('guest', want.ifname, rate.out, seen.guest.rates.out),
-    ...planRate('host', hostIfname, rate.in, seen.guest.rates.in),
+    ...planRate('guest', want.ifname, rate.out, present.out),
+    ...planRate('host', hostIfname, rate.in, present.in),
   ];
 }
 

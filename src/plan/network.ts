@@ -7,6 +7,9 @@ import { type NetworkType, promotion } from '../model/observed.ts';
 import type { Operation, PlannedLink, Side, Step } from '../model/operation.ts';
 import type { NetworkSpec } from '../model/topology.ts';
 
+/** Bytes; of a link that is given none. */
+const defaultMtu = 1500;
+
 /** What is there of a network. */
 export interface ObservedNetwork {
   /** The bridge or NIC that it is named after. */
@@ -97,20 +100,15 @@ function planBridge(name: string, mtu: number | undefined, seen: ObservedNetwork
       detail: `it is of type ${type}, and the topology asks for a bridge`,
     });
   }
-  if (!link)
-    return [
-      linkAdd(
-        'host',
-        name,
-        { kind: 'bridge', ...(mtu === undefined ? {} : { mtu }) },
-        seen,
-        'there is no such bridge',
-      ),
-    ];
-  const steps = link.up ? [] : [linkUp(name, 'the bridge is down')];
-  if (mtu === undefined || mtu === link.mtu) return steps;
+  // A bridge has the least MTU of its ports until it is given another one; what it is born with does not count.
+  const born = mtu === defaultMtu ? defaultMtu - 1 : defaultMtu;
+  const isNew = { kind: 'bridge', ...(mtu === undefined ? {} : { mtu: born }) } as const;
+  const make = link ? [] : [linkAdd('host', name, isNew, seen, 'there is no such bridge')];
+  const raise = !link || link.up ? [] : [linkUp(name, 'the bridge is down')];
+  const present = link?.mtu ?? born;
+  if (mtu === undefined || mtu === present) return [...make, ...raise];
   const set = (value: number): Operation => ({ do: 'link.set', side: 'host', name, set: { mtu: value } });
-  return [...steps, step(set(mtu), `mtu: ${link.mtu} -> ${mtu}`, [set(link.mtu)])];
+  return [...make, ...raise, step(set(mtu), `mtu: ${present} -> ${mtu}`, [set(present)])];
 }
 
 function planUplink(network: Extract<NetworkSpec, { uplink: string }>, seen: ObservedNetwork): Step[] {

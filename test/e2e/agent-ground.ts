@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
@@ -118,12 +118,15 @@ async function startAgent(
 ): Promise<RunningAgent> {
   const [first = '', ...rest] = [...inside, ...command('pipewright', args)];
   const child = spawn(first, rest, { stdio: ['ignore', 'ignore', 'pipe'] });
-  t.after(() => void child.kill('SIGKILL'));
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     said += text;
   });
   const ended = once(child, 'exit');
+  t.after(async () => {
+    child.kill('SIGKILL');
+    await ended;
+  });
   await soon(() => said.includes('"msg":"ready"') || child.exitCode !== null, 15_000);
   return {
     process: child,
@@ -154,11 +157,6 @@ export async function startOvs(t: TestContext, host: AgentHost): Promise<void> {
   host.run('ovs-vsctl', ['--no-wait', 'init']);
   there('ovs-vswitchd', '--pidfile');
   await soon(() => host.run('ovs-appctl', ['-t', 'ovs-vswitchd', 'version'], { expect: 'any' }).code === 0);
-}
-
-/** The number of a process' network namespace. */
-export function netnsOf(pid: number): string {
-  return readlinkSync(`/proc/${pid}/ns/net`);
 }
 
 /** Waits until it is so. @returns milliseconds that it took, or undefined: it is not so after `ms` */

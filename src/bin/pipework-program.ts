@@ -1,0 +1,2 @@
+/** What bin/pipework does by itself: lib/pipework-program.cjs. */
+export { main } from '../cli/pipework.ts';

@@ -1,0 +1,165 @@
+/** Whatever valid topology follows whatever other: it is made, then nothing is left to do, and destroy leaves no trace. */
+import assert from 'node:assert/strict';
+import test, { type TestContext } from 'node:test';
+import fc from 'fast-check';
+import { type Container, cidrs, ipLink, linkExists, runContainer, skipUnless } from '../lab.ts';
+import { type AgentHost, agentHost } from './agent-ground.ts';
+import { changesBy, emptyGuest, linkNames, nicOn } from './support.ts';
+
+const count = 4;
+
+interface Net {
+  readonly kind: 'bridge' | 'macvlan';
+  readonly mtu: number | undefined;
+  readonly gateway: boolean;
+  readonly hostAddress: boolean;
+}
+
+interface Entry {
+  /** Of networks and containers. */
+  readonly network: number;
+  readonly container: number;
+  readonly auto: boolean;
+  readonly route: boolean;
+  readonly rule: boolean;
+  readonly rpFilter: 0 | 1 | 2 | undefined;
+  readonly rate: number | undefined;
+  readonly mtu: number | undefined;
+  readonly mac: boolean;
+}
+
+interface World {
+  readonly nets: readonly Net[];
+  readonly entries: readonly Entry[];
+}
+
+const maybe = <T>(arb: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> => fc.option(arb, { nil: undefined });
+
+const net: fc.Arbitrary<Net> = fc.record({
+  kind: fc.constantFrom('bridge', 'macvlan'),
+  mtu: maybe(fc.constantFrom(1300, 1400)),
+  gateway: fc.boolean(),
+  hostAddress: fc.boolean(),
+});
+
+const entry = (nets: number): fc.Arbitrary<Entry> =>
+  fc.record({
+    network: fc.nat(nets - 1),
+    container: fc.nat(count - 1),
+    auto: fc.boolean(),
+    route: fc.boolean(),
+    rule: fc.boolean(),
+    rpFilter: maybe(fc.constantFrom(0, 1, 2)),
+    rate: maybe(fc.constantFrom(8, 16)),
+    mtu: maybe(fc.constantFrom(1280, 1290)),
+    mac: fc.boolean(),
+  });
+
+/** An entry for each pair of a container and a network at most. */
+const world: fc.Arbitrary<World> = fc.array(net, { minLength: 1, maxLength: 3 }).chain((nets) =>
+  fc.record({
+    nets: fc.constant(nets),
+    entries: fc.uniqueArray(entry(nets.length), {
+      minLength: 1,
+      maxLength: 6,
+      selector: ({ network, container }) => `${network} ${container}`,
+    }),
+  }),
+);
+
+/** A topology, and what becomes of it. */
+const history = fc.array(world, { minLength: 1, maxLength: 3 });
+
+const addressOf = ({ network, container }: Entry): string => `10.${network + 1}.0.${container + 1}`;
+
+function netText({ kind, mtu, gateway, hostAddress }: Net, i: number): string {
+  const prefix = `10.${i + 1}.0`;
+  return `  n${i}: { ${[
+    kind === 'bridge' ? `kind: bridge, bridge: pbr${i}` : `kind: macvlan, uplink: nic${i}`,
+    `subnet: ${prefix}.0/24`,
+    `range: ${prefix}.100-${prefix}.150`,
+    ...(mtu === undefined || kind === 'macvlan' ? [] : [`mtu: ${mtu}`]),
+    ...(gateway ? [`gateway: ${prefix}.254`] : []),
+    ...(hostAddress ? [`hostAddress: ${prefix}.253/24`] : []),
+  ].join(', ')} }`;
+}
+
+function entryText(item: Entry, nets: readonly Net[], names: readonly string[]): string {
+  const { network, container, auto, route, rule, rpFilter, rate, mtu, mac } = item;
+  const isPair = nets[network]?.kind === 'bridge';
+  return `  - { ${[
+    `container: ${names[container]}, network: n${network}, ifname: eth${network + 1}`,
+    `addresses: ${auto ? 'auto' : `${addressOf(item)}/24`}`,
+    ...(route ? [`routes: [10.${100 + network}.0.0/16 via 10.${network + 1}.0.252]`] : []),
+    ...(rule ? [`rules: [{ from: ${addressOf(item)}, table: 254, priority: ${1000 + network} }]`] : []),
+    ...(rpFilter === undefined ? [] : [`sysctls: { ipv4.rp_filter: ${rpFilter} }`]),
+    ...(rate === undefined ? [] : [`rate: { ${isPair ? `in: ${rate}mbit, ` : ''}out: ${rate}mbit }`]),
+    ...(mtu === undefined ? [] : [`mtu: ${mtu}`]),
+    ...(mac ? [`mac: '02:00:00:00:0${network}:0${container}'`] : []),
+  ].join(', ')} }`;
+}
+
+function yamlOf({ nets, entries }: World, names: readonly string[]): string {
+  const attachments = entries.map((item) => entryText(item, nets, names)).join('\n');
+  return `networks:\n${nets.map(netText).join('\n')}\nattachments:\n${attachments}\n`;
+}
+
+/** What is seen by others is what was asked for. */
+function check(host: AgentHost, { nets, entries }: World, containers: readonly Container[]): void {
+  for (const [i, { pid }] of containers.entries()) {
+    const mine = entries.filter(({ container }) => container === i);
+    assert.deepEqual(linkNames(pid), mine.map(({ network }) => `eth${network + 1}`).sort());
+    for (const item of mine) {
+      const ifname = `eth${item.network + 1}`;
+      const seen = cidrs(pid, ifname);
+      if (item.auto) assert.match(seen.join(), new RegExp(`^10\\.${item.network + 1}\\.0\\.1\\d\\d/24$`));
+      else assert.deepEqual(seen, [`${addressOf(item)}/24`]);
+      if (item.mtu !== undefined) assert.equal(ipLink(pid, ifname)?.mtu, item.mtu);
+      assert.equal(
+        ipLink(pid, ifname)?.linkinfo?.info_kind,
+        nets[item.network]?.kind === 'bridge' ? 'veth' : 'macvlan',
+      );
+    }
+  }
+  for (const i of [0, 1, 2]) {
+    assert.equal(linkExists(host.name, `pbr${i}`), nets[i]?.kind === 'bridge', `pbr${i}`);
+    assert.equal(
+      linkExists(host.name, `pwh-n${i}`),
+      nets[i]?.kind === 'macvlan' && nets[i].hostAddress,
+      `pwh-n${i}`,
+    );
+  }
+}
+
+async function prove(t: TestContext): Promise<void> {
+  const host = await agentHost(t, 'tyh');
+  for (const name of ['nic0', 'nic1', 'nic2']) nicOn(host, name);
+  const containers = Array.from({ length: count }, (_, i) => runContainer(t, `ty${i}`));
+  const pids = containers.map(({ pid }) => pid);
+  for (const pid of pids) emptyGuest(pid);
+  const names = containers.map(({ name }) => name);
+  const run = (worlds: readonly World[]): void => {
+    const changes = changesBy(host, pids, () => {
+      try {
+        for (const one of worlds) {
+          host.write(yamlOf(one, names));
+          const applied = host.on('apply', '--yes');
+          assert.equal(applied.code, 0, applied.stdout + applied.stderr);
+          const again = host.on('plan');
+          assert.equal(again.stdout + again.stderr, 'nothing to do\n');
+          check(host, one, containers);
+        }
+      } finally {
+        host.pipewright(['destroy'], { expect: 'any' });
+      }
+    });
+    assert.deepEqual(changes, []);
+    assert.deepEqual(host.notes(), []);
+  };
+  fc.assert(fc.property(history, run), { numRuns: 8, interruptAfterTimeLimit: 90_000, endOnFailure: true });
+}
+
+test('any topology after any other', async (t) => {
+  if (skipUnless(t, 'root', 'docker', 'macvlan')) return;
+  await prove(t);
+});

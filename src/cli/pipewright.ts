@@ -7,6 +7,7 @@ import {
   run,
   text_en,
 } from '@stricli/core';
+import { printable } from '../config/names.ts';
 import { PipewrightError } from '../errors.ts';
 import { failureText, writeText } from './output.ts';
 import { flag, repeated, text, valued } from './parameters.ts';
@@ -15,12 +16,16 @@ import { agent, apply, destroy, importing, plan, status } from './topology-comma
 import { version } from './version.ts';
 
 /** What commands are run with: output that does not go through process.stdout, which takes 3 ms to open. */
+/** Characters; what was typed is repeated in messages, and may be anything. */
+const messageMax = 400;
+
 function contextOf(session: Session): CommandContext {
   return {
     process: {
       env: { STRICLI_SKIP_VERSION_CHECK: '1' },
       stdout: { write: (text) => session.write(1, text) },
-      stderr: { write: (text) => session.write(2, text) },
+      // All that is wrong with a command line in one line.
+      stderr: { write: (text) => session.write(2, text.replaceAll('\npipewright: ', '; ')) },
     },
     session,
   };
@@ -160,7 +165,9 @@ const application = buildApplication(
         ...text_en,
         exceptionWhileRunningCommand: (error) => failureText('pipewright', error),
         exceptionWhileParsingArguments: (error) =>
-          `pipewright: ${text_en.exceptionWhileParsingArguments(error, false)}`,
+          `pipewright: ${printable(text_en.exceptionWhileParsingArguments(error, false), messageMax)}`,
+        noCommandRegisteredForInput: (asked) =>
+          `pipewright: ${printable(text_en.noCommandRegisteredForInput(asked), messageMax)}`,
       },
     },
   },

@@ -1,6 +1,6 @@
 /** The options of `pipewright attach`, read into an attachment: every value is checked here, once. */
 import { PipewrightError } from '../errors.ts';
-import { isUnicastMac, macFromText, parseCidr, parseIp, parseMac } from '../model/address.ts';
+import { isUnicastMac, macFromText, parseCidr, parseIp, parseMac, whyNoHost } from '../model/address.ts';
 import {
   type AddrSpec,
   type Attachment,
@@ -203,15 +203,16 @@ function parseAddress(text: string): AddrSpec {
       'an address has a prefix length, and may have a gateway: 10.0.0.2/24@10.0.0.1',
     );
   }
-  if (/^(22[4-9]|23\d|ff|255\.255\.255\.255$|0\.0\.0\.0$|::$)/.test(cidr.ip)) {
-    throw bad('--address', text, 'no interface can have this address');
-  }
+  const why = whyNoHost(cidr);
+  if (why !== undefined) throw bad('--address', text, `no interface can have this address: ${why}`);
   return gateway === undefined ? { cidr } : { cidr, gateway: parseGateway('--address', gateway) };
 }
 
 function parseGateway(option: string, text: string) {
   const gateway = parseIp(text);
   if (!gateway) throw bad(option, text, 'a gateway is an IP address without a prefix length');
+  const why = whyNoHost(gateway);
+  if (why !== undefined) throw bad(option, text, `it cannot be a gateway: ${why}`);
   return gateway;
 }
 

@@ -1,4 +1,5 @@
 /** The `pipework` lines of a script or crontab. */
+import { printable } from './names.ts';
 import { readShell, type ShellItem, type ShellWord } from './shell-words.ts';
 
 /** A command that has to do with pipework, or the comments at the end. */
@@ -61,7 +62,12 @@ function commandOf({
   const text = words.map(quoted).join(' ');
   if (at < 0) {
     return (
-      mentioned && { line, text, words: [], why: `${mentioned.text} is known only when the script runs` }
+      mentioned && {
+        line,
+        text,
+        words: [],
+        why: `${printable(mentioned.text)} is known only when the script runs`,
+      }
     );
   }
   const argv = words.slice(at + 1).filter(({ text: word }) => word !== '}');
@@ -73,7 +79,7 @@ function commandOf({
   const dynamic = argv.find(({ isDynamic }) => isDynamic);
   return dynamic === undefined
     ? { ...result, argv: result.words }
-    : { ...result, why: `${dynamic.text} is known only when the script runs` };
+    : { ...result, why: `${printable(dynamic.text)} is known only when the script runs` };
 }
 
 /** Whether what comes before leaves it the command: variables, sudo and the like, the fields of a crontab. */

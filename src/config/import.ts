@@ -103,7 +103,10 @@ class Draft {
     const network = this.#networkOf(found, command);
     const { address } = command;
     if (address.how === 'dhcp' && (address.client !== 'dhcp' || address.options.length > 0)) {
-      this.note(line, `a file does not choose the DHCP client, nor its options: ${found.words.join(' ')}`);
+      this.note(
+        line,
+        `a file does not choose the DHCP client, nor its options: ${printable(found.words.join(' '))}`,
+      );
     }
     if (command.hostIfname !== undefined)
       this.note(line, `the host's end is not named: -l ${command.hostIfname}`);

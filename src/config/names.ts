@@ -41,8 +41,8 @@ export function checkPkey(text: string): string | undefined {
 }
 
 /** Text from outside as one line of a message: what would break or hide the line is escaped, and it is cut when long. */
-export function printable(text: string): string {
-  const short = text.length > 120 ? `${text.slice(0, 120)}...` : text;
+export function printable(text: string, most = 120): string {
+  const short = text.length > most ? `${text.slice(0, most)}...` : text;
   return short.replace(
     /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu,
     (char) => `\\u{${(char.codePointAt(0) ?? 0).toString(16)}}`,

@@ -1,6 +1,6 @@
 /** The address word of a `pipework` command: static addresses, or a DHCP client with its options. */
 
-import { broadcastOf, type Cidr, type Family, ipToBytes, parseCidr, parseIp } from '../model/address.ts';
+import { broadcastOf, type Cidr, type Family, parseCidr, parseIp, whyNoHost } from '../model/address.ts';
 import type { AddrSpec } from '../model/attachment.ts';
 import { printable } from './names.ts';
 import { refusals, refuse } from './pipework-messages.ts';
@@ -83,6 +83,7 @@ function parseAddress(text: string): Cidr {
   if (cidr === undefined) {
     throw refuse(`"${printable(text)}" is not an IP address with its prefix length, as in 10.0.0.2/24.`);
   }
+  // All others are left to the kernel, which takes even 127.0.0.2 and 240.0.0.1.
   const why = whyNoHost(cidr);
   if (why !== undefined)
     throw refuse(`${cidr.ip}/${cidr.prefixLen} cannot be an interface's address: ${why}.`);
@@ -100,13 +101,4 @@ function parseGateway(text: string, cidr: Cidr | undefined): { family: Family; i
     );
   }
   return gateway;
-}
-
-/** Why an address is not that of one host. All others are left to the kernel, which takes even 127.0.0.2 and 240.0.0.1. */
-function whyNoHost({ family, ip }: { family: Family; ip: string }): string | undefined {
-  const [first = 0] = ipToBytes(ip);
-  if (ip === '0.0.0.0' || ip === '::') return 'it is the unspecified address';
-  if (ip === '255.255.255.255') return 'it is the broadcast address';
-  if (ip === '::1') return 'it is the loopback address';
-  return (family === 4 ? first >> 4 === 14 : first === 0xff) ? 'it is a multicast address' : undefined;
 }

@@ -123,6 +123,21 @@ export function parseMac(text: string): string | undefined {
   return /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text) ? text.toLowerCase() : undefined;
 }
 
+/** Why no host can have this address, as the end of a sentence; undefined when one can. */
+export function whyNoHost({
+  family,
+  ip,
+}: {
+  readonly family: Family;
+  readonly ip: string;
+}): string | undefined {
+  const [first = 0] = ipToBytes(ip);
+  if (ip === '0.0.0.0' || ip === '::') return 'it is the unspecified address';
+  if (ip === '255.255.255.255') return 'it is the broadcast address';
+  if (ip === '::1') return 'it is the loopback address';
+  return (family === 4 ? first >> 4 === 14 : first === 0xff) ? 'it is a multicast address' : undefined;
+}
+
 /** Whether a link may carry this MAC: not multicast, not all zero. */
 export function isUnicastMac(mac: string): boolean {
   return (Number.parseInt(mac.slice(0, 2), 16) & 1) === 0 && mac !== '00:00:00:00:00:00';

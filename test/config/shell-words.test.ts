@@ -25,6 +25,7 @@ describe('commands of a script', () => {
     ['a b\\\nc', ['1 [a] [bc]']],
     ['a # b\nc', ['1 # b', '1 [a]', '2 [c]']],
     ['a#b #', ['1 #', '1 [a#b]']],
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: of the shell's
     ['a $b "$c" ${d} "x${e}y"', ['1 [a] ?[$b] ?[$c] ?[${d}] ?[x${e}y]']],
     ["a '$b' \\$c", ['1 [a] [$b] [$c]']],
     ['a $(b c; d) e', ['1 [a] ?[$(b c; d)] [e]']],

@@ -34,7 +34,8 @@ test('patterns are what they are to a regular expression', () => {
   const pattern = fc.array(fc.constantFrom('a', 'b', '-', '.', '*', '?'), { maxLength: 8 });
   fc.assert(
     fc.property(pattern, name, (parts, text) => {
-      const expression = parts.map((part) => ({ '*': '.*', '?': '.', '.': '\\.' })[part] ?? part).join('');
+      const meaning: Record<string, string> = { '*': '.*', '?': '.', '.': '\\.' };
+      const expression = parts.map((part) => meaning[part] ?? part).join('');
       assert.equal(matchesPattern(parts.join(''), text), new RegExp(`^${expression}$`).test(text));
     }),
     { numRuns: 2000 },

@@ -46,8 +46,7 @@ link set eth1 up
         },
       },
     ],
-    // More of them: before the compiler has seen to it, attach() takes twice as long.
-    { rounds, warmUp: 10 },
+    { rounds },
   );
 }
 

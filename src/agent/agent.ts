@@ -34,8 +34,8 @@ export interface AgentParts {
   readonly store: Store;
   readonly containers: ContainerCache;
   readonly log: AgentLog;
-  /** Reads the files anew. @throws PipewrightError BAD_TOPOLOGY; then the former topology stays in force */
-  readonly loadTopology: () => Topology;
+  /** Reads the files anew; undefined when there are none. @throws PipewrightError BAD_TOPOLOGY; then the former topology stays in force */
+  readonly loadTopology: () => Topology | undefined;
   readonly firewall: boolean;
 }
 
@@ -68,6 +68,8 @@ export class Agent {
   readonly #rounds = new Wakeable((scope) => this.#round(scope));
   #topology: Topology = { networks: [], attachments: [], expects: [] };
   #topologyProblem: string | undefined;
+  /** Without a file nobody says what is wanted no more. */
+  #hasFiles = false;
 
   constructor(parts: AgentParts) {
     this.#parts = parts;
@@ -98,7 +100,10 @@ export class Agent {
   /** Reads the files anew. What cannot be read leaves the former topology in force, and is told in the status. */
   reload(): void {
     try {
-      this.#topology = this.#parts.loadTopology();
+      const loaded = this.#parts.loadTopology();
+      if (!loaded && this.#hasFiles) throw new Error('the topology files are gone; what they wanted is kept');
+      this.#hasFiles = loaded !== undefined;
+      if (loaded) this.#topology = loaded;
       this.#topologyProblem = undefined;
     } catch (error) {
       const why = textOf(error);
@@ -218,9 +223,9 @@ export class Agent {
 
   async #removeUnwanted(scope: Scope, wanted: ReadonlySet<string>): Promise<void> {
     const { host } = this.#parts;
-    const unwanted = unwantedRecords(host, wanted).filter(
-      ({ container }) => scope === 'all' || scope.has(container.id),
-    );
+    const unwanted = unwantedRecords(host, wanted)
+      .filter(({ container }) => scope === 'all' || scope.has(container.id))
+      .filter(({ container }) => this.#hasFiles || !lives(container));
     if (unwanted.length === 0) return;
     const targets = unwanted.map((record) => ({ container: containerOf(record), ifname: record.ifname }));
     await detach(host, targets, { keepShared: true });

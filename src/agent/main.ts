@@ -24,7 +24,7 @@ export interface AgentOptions {
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
   readonly firewall: boolean;
   readonly version: string;
-  readonly loadTopology: () => Topology;
+  readonly loadTopology: () => Topology | undefined;
 }
 
 /** Milliseconds after SIGTERM at which the agent ends whatever is under way. */

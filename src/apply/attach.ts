@@ -128,7 +128,8 @@ async function prepare(
       origin: options.origin ?? 'command',
     },
   };
-  const pending = await begin(host, guest, { group: seen.group, steps, note }, options.beforeStep);
+  const known = seen.host.network ? [seen.host.network] : [];
+  const pending = await begin(host, guest, { group: seen.group, steps, known, note }, options.beforeStep);
   return { result, pending };
 }
 

@@ -26,6 +26,8 @@ export interface Sides {
   readonly host: NetlinkSocket;
   /** Absent: the container is gone, and what was in it with it. */
   readonly guest: NetlinkSocket | undefined;
+  /** Links of the host that were looked up under the same lock. */
+  readonly known?: readonly Link[] | undefined;
 }
 
 /** Operations that are requests and nothing else, so that several can leave together. */
@@ -41,6 +43,7 @@ export class Requests {
 
   constructor(sides: Sides) {
     this.#sides = sides;
+    for (const { name, ifindex } of sides.known ?? []) this.#ifindexes.set(`host ${name}`, ifindex);
   }
 
   /** @throws PipewrightError CONTAINER_GONE */

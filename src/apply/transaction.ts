@@ -3,6 +3,7 @@ import { startTimeOf } from '../containers/proc.ts';
 import { PipewrightError } from '../errors.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { Netns } from '../kernel/netns.ts';
+import type { Link } from '../model/link.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { Operation, Step } from '../model/operation.ts';
 import { lives } from '../observe/lives.ts';
@@ -23,6 +24,8 @@ export interface Guest {
 export interface Transaction {
   readonly group: number;
   readonly steps: readonly Step[];
+  /** Links of the host as they are now, which the steps need not look up again. */
+  readonly known?: readonly Link[];
   /** Where the note of the attachment goes, what is there now, and what is to be there. */
   readonly note?: {
     readonly containerKey: string;
@@ -88,7 +91,7 @@ export async function begin(
     throw reason;
   };
   const run = (some: readonly Step[], from: number, rtnl: NetlinkSocket | undefined) =>
-    new Executor({ host: host.rtnl, guest: rtnl }, backendsOf(host)).run(
+    new Executor({ host: host.rtnl, guest: rtnl, known: transaction.known }, backendsOf(host)).run(
       some.map(({ op }) => op),
       before && ((index): void => before(some[index] as Step, from + index)),
     );

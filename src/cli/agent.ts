@@ -1,11 +1,13 @@
 /** `pipewright agent` */
 import { existsSync } from 'node:fs';
 import { runAgent } from '../agent/main.ts';
+import { parseTopology } from '../config/topology/load.ts';
 import { PipewrightError } from '../errors.ts';
 import type { Topology } from '../model/topology.ts';
+import { readTopologyFiles } from '../observe/topology-files.ts';
 import { agentSocket } from './handover.ts';
 import { requirePrivileges } from './privileges.ts';
-import { defaultStateDir, loadTopology, systemFolder } from './topology.ts';
+import { defaultStateDir, systemFolder } from './topology.ts';
 
 /** Options of `pipewright agent`. */
 export interface AgentFlags {
@@ -41,10 +43,11 @@ export async function startAgent(
   return 0;
 }
 
-/** No folder is no topology: there may be kept commands all the same. */
-function load(paths: readonly string[]): Topology {
+/** Undefined when there is no file: what was made by earlier ones stays, for nobody said that it is to go. */
+function load(paths: readonly string[]): Topology | undefined {
   const present = paths.filter((path) => path !== systemFolder || existsSync(path));
-  return present.length === 0 ? { networks: [], attachments: [], expects: [] } : loadTopology(present);
+  const files = present.length === 0 ? [] : readTopologyFiles(present);
+  return files.length === 0 ? undefined : parseTopology(files);
 }
 
 function oneOf<T extends string>(option: string, known: readonly T[], text: string): T {

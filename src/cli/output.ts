@@ -35,6 +35,8 @@ export function errorLine(error: PipewrightError): string {
 
 /** What a failure is told as: a line for what a user can mend, a stack for a mistake of ours. */
 export function failureText(program: string, error: unknown): string {
+  // Every problem of a file has a line, and its place, to be found by an editor.
+  if (error instanceof PipewrightError && error.code === 'BAD_TOPOLOGY') return error.message;
   if (error instanceof PipewrightError) return `${program}: ${errorLine(error)}`;
   return `${program}: internal error: ${error instanceof Error ? error.stack : String(error)}`;
 }

@@ -19,13 +19,13 @@ import { version } from './version.ts';
 /** Characters; what was typed is repeated in messages, and may be anything. */
 const messageMax = 400;
 
-function contextOf(session: Session): CommandContext {
+/** @param said collects what the library has to say of the command line */
+function contextOf(session: Session, said: string[]): CommandContext {
   return {
     process: {
       env: { STRICLI_SKIP_VERSION_CHECK: '1' },
       stdout: { write: (text) => session.write(1, text) },
-      // All that is wrong with a command line in one line.
-      stderr: { write: (text) => session.write(2, text.replaceAll('\npipewright: ', '; ')) },
+      stderr: { write: (text) => said.push(text) },
     },
     session,
   };
@@ -183,8 +183,11 @@ export async function main(argv: readonly string[]): Promise<number> {
 
 /** Likewise, with what it acts on. */
 export async function runCommand(argv: readonly string[], session: Session): Promise<number> {
-  const context = contextOf(session);
+  const said: string[] = [];
+  const context = contextOf(session, said);
   await run(application, argv.length === 0 ? ['--help'] : argv, context);
+  // All that is wrong with a command line in one line.
+  if (said.length > 0) session.write(2, said.join('').replaceAll('\npipewright: ', '; '));
   if (argv.length === 0) return 1;
   // The library tells its own refusals by negative codes: unknown commands, bad arguments.
   const code = Number(context.process.exitCode ?? 0);
@@ -193,7 +196,7 @@ export async function runCommand(argv: readonly string[], session: Session): Pro
 
 /** One proposal a line, for the scripts of `pipewright completion`. */
 async function complete(words: readonly string[], session: Session): Promise<number> {
-  const proposals = await proposeCompletions(application, words, contextOf(session));
+  const proposals = await proposeCompletions(application, words, contextOf(session, []));
   writeText(1, proposals.map(({ completion }) => `${completion}\n`).join(''));
   return 0;
 }

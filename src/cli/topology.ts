@@ -41,7 +41,14 @@ export function pathsOrDefault(paths: readonly string[]): string[] {
 
 /** @throws PipewrightError BAD_TOPOLOGY with every problem and its place */
 export function loadTopology(paths: readonly string[]): Topology {
-  return parseTopology(readTopologyFiles(paths));
+  const files = readTopologyFiles(paths);
+  if (files.length > 0) return parseTopology(files);
+  // Nothing wanted would be a command to take everything away, which is `destroy`.
+  throw new PipewrightError('BAD_ARGUMENT', {
+    op: 'topology',
+    subject: paths.join(' '),
+    detail: 'there is no topology file',
+  });
 }
 
 /** A topology on this host, with the containers that run now. */

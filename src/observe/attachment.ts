@@ -29,7 +29,12 @@ export async function observeAttachment(
   const seen = await observeHost(host, container, guest, want, record, options.firewall);
   return {
     host: seen,
-    guest: observeGuest(guest, want, { pid: container.pid, host: host.rtnl, hostEnd: seen.hostEnd }),
+    guest: observeGuest(guest, want, {
+      pid: container.pid,
+      host: host.rtnl,
+      hostEnd: seen.hostEnd,
+      hadRate: record?.want?.rate !== undefined,
+    }),
     group: groupOf(randomBytes(4).readUInt32LE()),
     externalIds: externalIdsOf(container),
     record,

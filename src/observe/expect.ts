@@ -2,6 +2,7 @@
 import type { WantedHere } from '../apply/wanted.ts';
 import { openContainerNetns } from '../containers/resolve.ts';
 import type { Netns } from '../kernel/netns.ts';
+import { familyOf } from '../model/address.ts';
 import type { Network } from '../model/attachment.ts';
 import type { ExpectSpec } from '../model/topology.ts';
 import { formatNetwork } from './list.ts';
@@ -64,6 +65,7 @@ function jobsOf(
     wanted.filter(({ container }) => container.name === name).map((one) => one.wanted.attachment);
   const mine = new Set(of(from).map(({ network }) => segmentOf(network)));
   const theirs = of(to);
+  if (familyOf(to) !== undefined) return [{ from: netns, target: { ip: to, ...probe } }];
   const common = theirs.filter(({ network }) => mine.has(segmentOf(network)));
   return (common.length > 0 ? common : theirs)
     .flatMap(({ addrs }) => addrs)

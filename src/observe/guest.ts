@@ -21,6 +21,8 @@ export interface GuestContext {
   readonly pid: number | undefined;
   readonly host: NetlinkSocket;
   readonly hostEnd: Link | undefined;
+  /** A limit was asked for when the attachment was made. */
+  readonly hadRate: boolean;
 }
 
 /** The container's interface and default routes, and of the rest what `want` asks for. */
@@ -47,7 +49,10 @@ export function observeGuest(guest: NetlinkSocket, want: Attachment, context: Gu
       }),
     ),
     rules: want.rules?.length ? listRules(guest) : [],
-    rates: want.rate ? { out: rateOf(guest, link), in: rateOf(context.host, context.hostEnd) } : {},
+    rates:
+      want.rate || context.hadRate
+        ? { out: rateOf(guest, link), in: rateOf(context.host, context.hostEnd) }
+        : {},
     defaults: routes.filter(({ dst, type }) => dst === undefined && type === unicast),
     hostRoutes: routes.filter(
       ({ family, dst, type }) => dst?.prefixLen === addressBits[family] && type === unicast,

@@ -77,6 +77,8 @@ export function planChange(want: Attachment, seen: Observed, there: LinkWithAddr
       ...addAddrs(want, there),
       ...changeGateways(want, seen, there),
       ...changeRoutes(want, there),
+      ...dropRoutes(want, seen, there),
+      ...dropGateways(want, seen, there),
       ...dropAddrs(want, seen, there),
     ]),
     ...planRules(want, seen),
@@ -259,6 +261,55 @@ function changeRoutes(want: Attachment, { routes }: LinkWithAddrs): Step[] {
         undo: was ? [] : [{ do: 'route.del', side: 'guest', route }],
       };
     });
+}
+
+/**
+ * Routes that were asked for earlier and are no more; those that others made stay. Only for an entry of a topology, which
+ * says all that is wanted (its rules, if only none): what a command does not say it leaves alone.
+ */
+function dropRoutes(want: Attachment, seen: Observed, { routes }: LinkWithAddrs): Step[] {
+  if (want.rules === undefined) return [];
+  const surplus = (seen.record?.want?.routes ?? []).filter(
+    ({ dst, gateway }) =>
+      !want.routes.some((route) => sameCidr(route.dst, dst)) &&
+      routes.some((route) => route.dst && sameCidr(route.dst, dst) && route.gateway === gateway),
+  );
+  return surplus.map(({ dst, gateway }): Step => {
+    const route = { family: dst.family, dst, link: want.ifname, ...(gateway ? { gateway } : {}) };
+    const was = routes.filter((other) => other.dst && sameCidr(other.dst, dst));
+    return {
+      op: { do: 'route.del', side: 'guest', route },
+      because: `the route to ${formatCidr(dst)} is asked for no more`,
+      undo: was.map((back) => ({ do: 'route.restore', side: 'guest', route: back })),
+    };
+  });
+}
+
+/** Likewise the default route, whose predecessor comes back. */
+function dropGateways(want: Attachment, seen: Observed, { link }: LinkWithAddrs): Step[] {
+  // No address asked for says nothing about those that are there, nor about the gateway.
+  if (want.addrs.length === 0 || want.rules === undefined) return [];
+  const families = new Set(want.addrs.flatMap(({ gateway }) => gateway?.family ?? []));
+  return (seen.record?.want?.addrs ?? []).flatMap(({ gateway }) => {
+    if (!gateway || families.has(gateway.family)) return [];
+    const present = replacedDefault(gateway.family, seen);
+    if (present?.gateway !== gateway.ip || present.dev !== link.ifindex) return [];
+    const route = { family: gateway.family, gateway: gateway.ip, link: want.ifname };
+    const del: Step = {
+      op: { do: 'route.del', side: 'guest', route },
+      because: `the gateway ${gateway.ip} is asked for no more`,
+      undo: [{ do: 'route.restore', side: 'guest', route: present }],
+    };
+    const former = (seen.record?.replaced ?? []).filter(({ family }) => family === gateway.family);
+    const back = former.map(
+      (was): Step => ({
+        op: { do: 'route.restore', side: 'guest', route: was },
+        because: 'it was the default route before',
+        undo: [],
+      }),
+    );
+    return [del, ...back];
+  });
 }
 
 /** The link that is there makes room for its successor; see {@link dropStashed} for its end. */

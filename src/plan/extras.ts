@@ -66,7 +66,8 @@ function isSameRule(want: RuleSpec, present: Rule): boolean {
  * has.
  */
 export function planRates(want: Attachment, seen: Observed, hostIfname: string): Step[] {
-  const { rate } = want;
+  // A limit that was asked for earlier and is no more is taken off.
+  const rate = want.rate ?? (want.rules && seen.record?.want?.rate && {});
   if (rate === undefined) return [];
   const present = seen.guest.link ? seen.guest.rates : {};
   return [

@@ -1,5 +1,6 @@
 /** Topology x running containers -> the attachments that are wanted, each of one container. Pure. */
-import { type Family, macFromText } from '../model/address.ts';
+import { matchesPattern } from '../config/topology/pattern.ts';
+import { addressBits, type Cidr, contains, type Family, macFromText } from '../model/address.ts';
 import type { AddrSpec, Attachment, Network } from '../model/attachment.ts';
 import type { AttachmentSpec, NetworkSpec, Place, Selector, Topology } from '../model/topology.ts';
 import { assign } from './range.ts';
@@ -44,7 +45,7 @@ export function selects(selector: Selector, { name, labels }: KnownContainer): b
     case 'name':
       return name === selector.name;
     case 'pattern':
-      return patternOf(selector.pattern).test(name);
+      return matchesPattern(selector.pattern, name);
     case 'label':
       return selector.value === undefined ? selector.key in labels : labels[selector.key] === selector.value;
     case 'compose':
@@ -53,14 +54,6 @@ export function selects(selector: Selector, { name, labels }: KnownContainer): b
         labels['com.docker.compose.service'] === selector.service
       );
   }
-}
-
-function patternOf(pattern: string): RegExp {
-  const escaped = pattern
-    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-    .replaceAll('*', '.*')
-    .replaceAll('?', '.');
-  return new RegExp(`^${escaped}$`);
 }
 
 /**
@@ -76,42 +69,65 @@ export function resolveTopology(
   const addresses = new Map(remembered);
   const fixed = fixedAddresses(topology);
   const byName = [...containers].sort((a, b) => (a.name < b.name ? -1 : 1));
-  const wanted = new Map<string, Wanted>();
+  const entries = new Map<string, Entry>();
   const unwantable: Unwantable[] = [];
-  /** Which interface has the default route, by container and family. */
-  const gatewayOf = new Map<string, string>();
   for (const spec of topology.attachments) {
     const network = networks.get(spec.network);
     if (!network) continue;
     for (const container of byName.filter((candidate) => selects(spec.selector, candidate))) {
       const key = `${container.name}/${spec.ifname}`;
       const fail = (why: string): void => void unwantable.push({ key, why, place: spec.place });
-      if (wanted.has(key)) {
-        fail(`another entry gives ${container.name} an ${spec.ifname} already`);
-        continue;
-      }
-      const given = addrsOf(spec, network, key, { addresses, fixed });
-      if (given === undefined) {
-        fail(`the range of ${network.name} has no address left`);
-        continue;
-      }
-      const addrs = given.filter(({ gateway }) => {
-        const slot = `${container.name} ${gateway?.family}`;
-        if (gateway === undefined) return true;
-        // Of the gateways that come with networks the first is the default route; they would fight over it for ever.
-        if (gatewayOf.has(slot)) return false;
-        gatewayOf.set(slot, key);
-        return true;
-      });
-      const refused = given.find((addr) => spec.gateways.length > 0 && !addrs.includes(addr));
-      if (refused)
-        fail(
-          `the default route of ${container.name} goes by ${gatewayOf.get(`${container.name} ${refused.gateway?.family}`)} already`,
-        );
-      else wanted.set(key, wantedOf(spec, network, container, addrs));
+      const cidrs = entries.has(key) ? undefined : cidrsOf(spec, network, key, { addresses, fixed });
+      if (cidrs) entries.set(key, { key, spec, network, container, cidrs });
+      else if (entries.has(key)) fail(`another entry gives ${container.name} an ${spec.ifname} already`);
+      else fail(`the range of ${network.name} has no address left`);
     }
   }
-  return { wanted: [...wanted.values()], unwantable, addresses };
+  const gateways = gatewaysOf([...entries.values()]);
+  const wanted = [...entries.values()].map((entry) =>
+    wantedOf(entry, [
+      ...entry.cidrs.map((cidr) => ({ cidr })),
+      ...(gateways.get(entry.key) ?? []).map((gateway) => ({ gateway })),
+    ]),
+  );
+  return { wanted, unwantable, addresses };
+}
+
+/** One interface of one container, before its gateways are decided. */
+interface Entry {
+  readonly key: string;
+  readonly spec: AttachmentSpec;
+  readonly network: NetworkSpec;
+  readonly container: KnownContainer;
+  readonly cidrs: readonly Cidr[];
+}
+
+type Gateway = NetworkSpec['gateways'][number];
+
+/**
+ * Which interface of a container has its default route: one that says so itself, else the first whose network has a
+ * gateway. Two would fight over it for ever.
+ */
+function gatewaysOf(entries: readonly Entry[]): Map<string, Gateway[]> {
+  const found = new Map<string, Gateway[]>();
+  const decided = new Set<string>();
+  const take = ({ key, container }: Entry, gateway: Gateway): void => {
+    const slot = `${container.name} ${gateway.family}`;
+    if (decided.has(slot)) return;
+    decided.add(slot);
+    found.set(key, [...(found.get(key) ?? []), gateway]);
+  };
+  for (const entry of entries) for (const gateway of entry.spec.gateways) take(entry, gateway);
+  for (const entry of entries) {
+    const { spec, network, cidrs } = entry;
+    if (spec.gateways.length > 0 || spec.noGateway) continue;
+    for (const gateway of network.gateways) {
+      // Of a family that it has no address of it would lead nowhere; and the gateway itself needs none.
+      const isOwn = cidrs.some(({ ip }) => ip === gateway.ip);
+      if (!isOwn && cidrs.some(({ family }) => family === gateway.family)) take(entry, gateway);
+    }
+  }
+  return found;
 }
 
 /** Addresses of the file itself, which no range may give out. */
@@ -128,46 +144,33 @@ function fixedAddresses({ networks, attachments }: Topology): Set<string> {
 }
 
 /** The addresses of one interface; undefined when the range is exhausted. */
-function addrsOf(
+function cidrsOf(
   spec: AttachmentSpec,
   network: NetworkSpec,
   key: string,
   { addresses, fixed }: { readonly addresses: Map<string, string>; readonly fixed: ReadonlySet<string> },
-): AddrSpec[] | undefined {
+): readonly Cidr[] | undefined {
   if (spec.addresses === 'dhcp') return [];
-  const gateways = spec.gateways.length > 0 ? spec.gateways : network.gateways;
-  const cidrs = [];
-  if (spec.addresses === 'auto') {
-    for (const family of [4, 6] as const) {
-      const ranges = network.ranges.filter((range) => range.family === family);
-      if (ranges.length === 0) continue;
-      const slot = `${key} ${network.name} ${family}`;
-      const taken = new Set([
-        ...fixed,
-        ...[...addresses].filter(([other]) => other !== slot).map(([, ip]) => ip),
-      ]);
-      const ip = assign(ranges, taken, addresses, slot);
-      if (ip === undefined) return undefined;
-      addresses.set(slot, ip);
-      cidrs.push({ family, ip, prefixLen: prefixLenOf(network, family) });
-    }
-  } else cidrs.push(...spec.addresses);
-  const families = new Set(cidrs.map(({ family }) => family));
-  // A gateway of the network for a family that this interface has no address of would lead nowhere.
-  const used = gateways.filter(({ family }) => families.has(family) || spec.gateways.length > 0);
-  return [...cidrs.map((cidr) => ({ cidr })), ...used.map((gateway) => ({ gateway }))];
+  if (spec.addresses !== 'auto') return spec.addresses;
+  const cidrs: Cidr[] = [];
+  for (const family of [4, 6] as const) {
+    const ranges = network.ranges.filter((range) => range.family === family);
+    if (ranges.length === 0) continue;
+    const slot = `${key} ${network.name} ${family}`;
+    const given = [...addresses].filter(([other]) => other !== slot).map(([, ip]) => ip);
+    const ip = assign(ranges, new Set([...fixed, ...given]), addresses, slot);
+    if (ip === undefined) return undefined;
+    addresses.set(slot, ip);
+    cidrs.push({ family, ip, prefixLen: prefixLenOf(network, family, ip) });
+  }
+  return cidrs;
 }
 
-function prefixLenOf({ subnets }: NetworkSpec, family: Family): number {
-  return subnets.find((subnet) => subnet.family === family)?.prefixLen ?? (family === 4 ? 32 : 128);
+function prefixLenOf({ subnets }: NetworkSpec, family: Family, ip: string): number {
+  return subnets.find((subnet) => contains(subnet, ip))?.prefixLen ?? addressBits[family];
 }
 
-function wantedOf(
-  spec: AttachmentSpec,
-  network: NetworkSpec,
-  container: KnownContainer,
-  addrs: AddrSpec[],
-): Wanted {
+function wantedOf({ spec, network, container }: Entry, addrs: AddrSpec[]): Wanted {
   const { name, runtime } = container;
   const { ifname, routes, rules, sysctls, rate, place } = spec;
   const unique = spec.selector.by === 'name' ? spec.unique : `${spec.unique} ${name}`;

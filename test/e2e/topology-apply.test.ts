@@ -134,6 +134,9 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
     });
     const before = look();
     for (const rest of [
+      'gateway: 10.1.0.254',
+      'routes: [10.5.0.0/16 via 10.1.0.254]',
+      'rate: { in: 8mbit, out: 4mbit }',
       'rules: [{ from: 10.1.0.1, table: 100, priority: 1000 }]',
       'rules: [{ to: 10.9.0.0/16, table: 101, priority: 1001 }]',
     ]) {

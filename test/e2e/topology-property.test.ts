@@ -2,9 +2,18 @@
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import fc from 'fast-check';
-import { type Container, cidrs, ipLink, linkExists, runContainer, skipUnless } from '../lab.ts';
+import {
+  type Container,
+  cidrs,
+  ipLink,
+  ipRoutes,
+  jsonIn,
+  linkExists,
+  runContainer,
+  skipUnless,
+} from '../lab.ts';
 import { type AgentHost, agentHost } from './agent-ground.ts';
-import { changesBy, emptyGuest, linkNames, nicOn } from './support.ts';
+import { changesBy, defaults, emptyGuest, linkNames, nicOn } from './support.ts';
 
 const count = 4;
 
@@ -119,6 +128,19 @@ function check(host: AgentHost, { nets, entries }: World, containers: readonly C
         ipLink(pid, ifname)?.linkinfo?.info_kind,
         nets[item.network]?.kind === 'bridge' ? 'veth' : 'macvlan',
       );
+    }
+  }
+  for (const [i, { pid }] of containers.entries()) {
+    const mine = entries.filter(({ container }) => container === i);
+    const routes = mine.filter(({ route }) => route).map(({ network }) => `10.${100 + network}.0.0/16`);
+    const seen = ipRoutes(pid).map(({ dst }) => dst);
+    assert.deepEqual(seen.filter((dst) => dst.endsWith('/16')).sort(), routes.sort());
+    assert.equal(defaults(pid).length, mine.some(({ network }) => nets[network]?.gateway) ? 1 : 0);
+    for (const { network, rate } of mine) {
+      const kinds = jsonIn(pid, 'tc', ['-j', 'qdisc', 'show', 'dev', `eth${network + 1}`]).map(
+        ({ kind }) => kind,
+      );
+      assert.equal(kinds.includes('tbf'), rate !== undefined);
     }
   }
   for (const i of [0, 1, 2]) {

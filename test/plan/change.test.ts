@@ -3,7 +3,7 @@ import test from 'node:test';
 import type { Attachment } from '../../src/model/attachment.ts';
 import type { Observed } from '../../src/model/observed.ts';
 import { planAttach } from '../../src/plan/plan.ts';
-import { commands, connected, earlier, link, recordOf, route, seen, undoOf, wanted } from './support.ts';
+import { commands, connected, link, recordOf, route, seen, undoOf, wanted } from './support.ts';
 
 const br1 = { kind: 'bridge', name: 'br1' } as const;
 const ovs0 = { kind: 'ovs', name: 'ovs0', vid: 100 } as const;
@@ -50,13 +50,13 @@ const inPlace: Readonly<Record<string, Case>> = {
     seen: onBridge(['10.0.0.2/24']),
     plan: [
       'ip -n GUEST addr add 10.0.0.3/24 brd 10.0.0.255 dev eth1',
-      'ip netns exec GUEST sysctl net.ipv4.conf.eth1.promote_secondaries=1',
+      'ip netns exec GUEST sysctl net/ipv4/conf/eth1/promote_secondaries=1',
       'ip -n GUEST addr del 10.0.0.2/24 dev eth1',
-      'ip netns exec GUEST sysctl net.ipv4.conf.eth1.promote_secondaries=0',
+      'ip netns exec GUEST sysctl net/ipv4/conf/eth1/promote_secondaries=0',
     ],
     undo: [
-      'ip netns exec GUEST sysctl net.ipv4.conf.eth1.promote_secondaries=1',
-      'ip netns exec GUEST sysctl net.ipv4.conf.eth1.promote_secondaries=0',
+      'ip netns exec GUEST sysctl net/ipv4/conf/eth1/promote_secondaries=1',
+      'ip netns exec GUEST sysctl net/ipv4/conf/eth1/promote_secondaries=0',
       restored,
     ],
   },
@@ -239,5 +239,4 @@ test("refused: the host's NIC under the wanted name, and a drop-in command where
     /it is the NIC nic0 of the host/,
   );
   assert.throws(() => planAttach(wanted(br1), seen({ host, guest }), 'refuse'), /exists and is up|is there/);
-  assert.equal(earlier > 0, true);
 });

@@ -88,7 +88,8 @@ export class StateDir {
   }
 
   #recordPath(containerKey: string, ifname: string): string {
-    const name = `${encodeURIComponent(containerKey)}-${encodeURIComponent(ifname)}`;
+    // A plus sign is in neither of the two: it is encoded there.
+    const name = `${encodeURIComponent(containerKey)}+${encodeURIComponent(ifname)}`;
     // The path of a namespace can be longer than a file name can be.
     const short = name.length <= 200 ? name : createHash('sha256').update(name).digest('hex');
     return `${this.path}/attachments/${short}.json`;

@@ -258,7 +258,7 @@ export function normalise(snapshot: Snapshot, { guest, stateDir, otherPid }: Gro
     text
       .replaceAll(stateDir, 'STATE')
       .replaceAll(new RegExp(`(pl|pid-|")${guest.pid}\\b`, 'g'), '$1PID')
-      .replaceAll(`pid-${otherPid}-`, 'pid-OTHER-')
+      .replaceAll(`pid-${otherPid}+`, 'pid-OTHER+')
       .replace(/\bpw[0-9a-f]{13}\b/g, 'pwNAME')
       .replace(/"(startTime|id|name|netnsPath)":"(\d+|\/proc\/\d+\/ns\/net)"/g, '"$1":"NUMBER"')
       .replace(/"(pid|netnsInode|group)":\d+/g, '"$1":0')

@@ -11,7 +11,7 @@ import { run, type Snapshot, skipUnless } from '../lab.ts';
 import { differences, Ground, normalise, pipework, pipewright } from './fault-ground.ts';
 import { type Scenario, scenarioOf } from './fault-scenarios.ts';
 
-const rounds = Number(process.env.PIPEWRIGHT_FAULT_ROUNDS ?? 25);
+const rounds = Number(process.env.PIPEWRIGHT_FAULT_ROUNDS ?? 12);
 
 /** Of the main thread, which does all but the deletion of links. */
 const changing = 'write,rename,unlink,mkdir,flock,clone,vfork';

@@ -17,7 +17,7 @@ function leftBy(act: () => Ran): { ran: Ran; left: string[] } {
   const ran = act();
   // The host's ends have no name of the demo's.
   const ends = ran.stdout.match(/\bveth1pl\d+|\bpw[0-9a-f]{13}\b/g) ?? [];
-  const names = ['pwdemo', 'resolv.conf', ...ends];
+  const names = ['pwdemo', '/etc/resolv.conf', ...ends];
   const left = diffSnapshots(before, snapshot()).filter((line) => names.some((name) => line.includes(name)));
   const containers = run('docker', ['ps', '-aq', '--filter', 'name=pwdemo-'], { expect: 'any' }).stdout;
   return { ran, left: [...left, ...containers.split('\n').filter(Boolean)] };

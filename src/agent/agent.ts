@@ -1,4 +1,5 @@
 /** The loop that keeps a host as its topology wants it: wake, look, put right, tell. */
+import { needingWork } from '../apply/check.ts';
 import {
   attachWanted,
   containerOf,
@@ -17,10 +18,11 @@ import type { Attachment } from '../model/attachment.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { Topology } from '../model/topology.ts';
 import { lives } from '../observe/lives.ts';
+import { HostView } from '../observe/view.ts';
 import type { Resolution, Wanted } from '../plan/topology.ts';
 import type { Store } from '../store/store.ts';
 import { type AttachmentStatus, Ledger } from './status.ts';
-import { type Scope, Wakeable } from './wakeable.ts';
+import { type Scope, type TakeUrgent, Wakeable } from './wakeable.ts';
 
 /** Where the agent writes what happens; one line each. */
 export interface AgentLog {
@@ -56,6 +58,9 @@ export interface AgentEvent {
 
 const keptPrefix = 'attachments';
 
+/** Milliseconds of a round about everything after which events are let in. */
+const breathMs = 3;
+
 /** Keeps a host as its topology and its kept commands want it. */
 export class Agent {
   readonly #parts: AgentParts;
@@ -65,7 +70,7 @@ export class Agent {
   readonly #underWay = new Set<string>();
   readonly #listeners = new Set<(event: AgentEvent) => void>();
   readonly #timers = new Map<string, NodeJS.Timeout>();
-  readonly #rounds = new Wakeable((scope) => this.#round(scope));
+  readonly #rounds = new Wakeable((scope, urgent) => this.#round(scope, urgent));
   #topology: Topology = { networks: [], attachments: [], expects: [] };
   #topologyProblem: string | undefined;
   /** Without a file nobody says what is wanted no more. */
@@ -139,7 +144,11 @@ export class Agent {
     const { host, firewall } = this.#parts;
     const { wanted } = await this.#resolve('all');
     const keys = new Set(wanted.map((entry) => entry.wanted.key));
-    const goal = { networks: this.#topology.networks, wanted, unwanted: unwantedRecords(host, keys) };
+    const goal = {
+      networks: this.#topology.networks,
+      wanted,
+      unwanted: unwantedRecords(host.state.records(), keys),
+    };
     return converge(host, goal, { dryRun: true, firewall });
   }
 
@@ -179,14 +188,16 @@ export class Agent {
     }
   }
 
-  async #round(scope: Scope): Promise<void> {
-    const { log } = this.#parts;
+  async #round(scope: Scope, urgent: TakeUrgent): Promise<void> {
+    const { host, log } = this.#parts;
+    const view = new HostView(host, 'once');
     try {
       if (scope === 'all') await this.#ensureNetworks();
       const { wanted, unwantable } = await this.#resolve(scope);
-      await this.#removeUnwanted(scope, new Set(wanted.map((entry) => entry.wanted.key)));
+      await this.#removeUnwanted(view, scope, new Set(wanted.map((entry) => entry.wanted.key)));
       for (const { key, why } of unwantable) this.#fail(key, why);
-      for (const { wanted: one, container } of wanted) await this.#attend(one, container);
+      const attend = scope === 'all' ? this.#attendAll(view, wanted, urgent) : this.#attendSome(wanted);
+      await attend;
       if (scope === 'all') this.#markWaiting(new Set(wanted.map((entry) => entry.wanted.key)));
     } catch (error) {
       // Docker is away, or the state directory: looked at again when it is back, or after a while.
@@ -221,11 +232,16 @@ export class Agent {
     return { wanted, unwantable };
   }
 
-  async #removeUnwanted(scope: Scope, wanted: ReadonlySet<string>): Promise<void> {
+  async #removeUnwanted(view: HostView, scope: Scope, wanted: ReadonlySet<string>): Promise<void> {
     const { host } = this.#parts;
-    const unwanted = unwantedRecords(host, wanted)
-      .filter(({ container }) => scope === 'all' || scope.has(container.id))
-      .filter(({ container }) => this.#hasFiles || !lives(container));
+    const { runtime } = this.#parts.containers;
+    const records =
+      scope === 'all'
+        ? view.records()
+        : [...scope].flatMap((id) => host.state.recordsOf(containerKey({ runtime, id })));
+    const unwanted = unwantedRecords(records, wanted).filter(
+      ({ container }) => this.#hasFiles || !lives(container),
+    );
     if (unwanted.length === 0) return;
     const targets = unwanted.map((record) => ({ container: containerOf(record), ifname: record.ifname }));
     await detach(host, targets, { keepShared: true });
@@ -236,10 +252,34 @@ export class Agent {
     }
   }
 
+  async #attendSome(wanted: readonly WantedHere[]): Promise<void> {
+    for (const one of wanted) await this.#attend(one.wanted, one.container);
+  }
+
+  /** Container by container: what was right in this life of it is only looked at, and a start is served in between. */
+  async #attendAll(view: HostView, wanted: readonly WantedHere[], urgent: TakeUrgent): Promise<void> {
+    const { firewall } = this.#parts;
+    let breath = performance.now();
+    for (const { container, all } of byContainer(wanted)) {
+      const isKnown = ({ key }: Wanted): boolean => this.#lives.get(key) === lifeOf(container);
+      const known = all.filter(isKnown);
+      const wrong = new Set(known.length > 0 ? await needingWork(view, container, known, { firewall }) : []);
+      for (const one of all) {
+        if (!isKnown(one) || wrong.has(one)) await this.#attend(one, container);
+        else this.#ledger(one.key).right();
+      }
+      if (performance.now() - breath < breathMs) continue;
+      await new Promise((resolve) => setImmediate(resolve));
+      const starts = urgent();
+      if (starts) await this.#round(starts, urgent);
+      breath = performance.now();
+    }
+  }
+
   async #attend(wanted: Wanted, container: Container): Promise<void> {
     const { key, dhcp } = wanted;
     const ledger = this.#ledger(key);
-    const life = `${container.pid}:${container.startTime}`;
+    const life = lifeOf(container);
     if (this.#lives.get(key) !== life) ledger.retryNow();
     if (ledger.waitMs() > 0 || this.#underWay.has(key)) return;
     this.#underWay.add(key);
@@ -313,6 +353,20 @@ export class Agent {
     const event = { at: Date.now(), key, what, detail };
     for (const listener of this.#listeners) listener(event);
   }
+}
+
+function lifeOf({ pid, startTime }: Container): string {
+  return `${pid}:${startTime}`;
+}
+
+function byContainer(wanted: readonly WantedHere[]): { container: Container; all: Wanted[] }[] {
+  const groups = new Map<string, { container: Container; all: Wanted[] }>();
+  for (const { wanted: one, container } of wanted) {
+    const group = groups.get(container.id);
+    if (group) group.all.push(one);
+    else groups.set(container.id, { container, all: [one] });
+  }
+  return [...groups.values()];
 }
 
 function keptKey(container: string, ifname: string): string {

@@ -3,16 +3,19 @@
 /** What a round is about: everything, or some containers by id. */
 export type Scope = 'all' | ReadonlySet<string>;
 
+/** Containers that were asked about since, to be served in the midst of a round about everything. */
+export type TakeUrgent = () => ReadonlySet<string> | undefined;
+
 /** Collects wake-ups into rounds. */
 export class Wakeable {
-  readonly #round: (scope: Scope) => Promise<void>;
+  readonly #round: (scope: Scope, urgent: TakeUrgent) => Promise<void>;
   #all = false;
   #some = new Set<string>();
   #running: Promise<void> | undefined;
   #closed = false;
 
   /** @param round reports its own failures: what it throws ends the process */
-  constructor(round: (scope: Scope) => Promise<void>) {
+  constructor(round: (scope: Scope, urgent: TakeUrgent) => Promise<void>) {
     this.#round = round;
   }
 
@@ -34,14 +37,20 @@ export class Wakeable {
     await this.#running;
   }
 
+  #takeSome(): ReadonlySet<string> | undefined {
+    if (this.#some.size === 0) return undefined;
+    const some = this.#some;
+    this.#some = new Set();
+    return some;
+  }
+
   async #run(): Promise<void> {
     try {
       while (!this.#closed && (this.#all || this.#some.size > 0)) {
         // A container that starts is served before everything else is looked at.
-        const scope: Scope = this.#some.size > 0 ? this.#some : 'all';
-        if (scope === 'all') this.#all = false;
-        else this.#some = new Set();
-        await this.#round(scope);
+        const some = this.#takeSome();
+        if (!some) this.#all = false;
+        await this.#round(some ?? 'all', () => this.#takeSome());
       }
     } finally {
       this.#running = undefined;

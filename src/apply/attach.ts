@@ -14,6 +14,7 @@ import type { AttachmentRecord, Observed } from '../model/observed.ts';
 import { describe, type Operation, type Step } from '../model/operation.ts';
 import { observeAttachment } from '../observe/attachment.ts';
 import { lives } from '../observe/lives.ts';
+import { HostView, NetnsView } from '../observe/view.ts';
 import { saved } from '../plan/attach.ts';
 import { type IfPresent, planAttach } from '../plan/plan.ts';
 import type { Host } from './host.ts';
@@ -108,7 +109,13 @@ async function prepare(
 ) {
   using _lock = await acquireLock(host.state.lockPath);
   const warnings = options.dryRun ? [] : await recover(host);
-  const seen = await observeAttachment(host, container, guest.rtnl, want, options);
+  const seen = await observeAttachment(
+    new HostView(host),
+    container,
+    new NetnsView(guest.rtnl),
+    want,
+    options,
+  );
   const planned = planAttach(want, seen, options.ifPresent);
   const steps = [...planned, ...(planned.length > 0 ? await leave(host, container, want, seen) : [])];
   const result: AttachResult = {

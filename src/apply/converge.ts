@@ -125,8 +125,19 @@ export function containerOf({ container }: AttachmentRecord): Container {
  * Notes of attachments that were kept and are wanted no more, and of those whose container is gone, to take away what
  * does not go with it.
  */
-export function unwantedRecords(host: Host, wanted: ReadonlySet<string>): AttachmentRecord[] {
-  return host.state
-    .records()
-    .filter((record) => record.origin === 'kept' && (!wanted.has(keyOf(record)) || !lives(record.container)));
+export function unwantedRecords(
+  records: readonly AttachmentRecord[],
+  wanted: ReadonlySet<string>,
+): AttachmentRecord[] {
+  const known = new Map<string, boolean>();
+  // A container can have many attachments, and a host many containers.
+  const isAlive = ({ container }: AttachmentRecord): boolean => {
+    const life = `${container.netnsPath} ${container.netnsInode} ${container.startTime}`;
+    const alive = known.get(life) ?? lives(container);
+    known.set(life, alive);
+    return alive;
+  };
+  return records.filter(
+    (record) => record.origin === 'kept' && (!wanted.has(keyOf(record)) || !isAlive(record)),
+  );
 }

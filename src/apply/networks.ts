@@ -11,6 +11,7 @@ import { promotion } from '../model/observed.ts';
 import { describe, type Operation } from '../model/operation.ts';
 import type { NetworkSpec } from '../model/topology.ts';
 import { observeNetwork } from '../observe/network.ts';
+import { HostView } from '../observe/view.ts';
 import { hostLinkOf, type ObservedNetwork, planHostNetwork } from '../plan/network.ts';
 import { backendsOf, ovsMark } from './backends.ts';
 import { Executor } from './execute.ts';
@@ -117,7 +118,9 @@ async function observe(
 ): Promise<ObservedNetwork> {
   const name = 'bridge' in network ? network.bridge : 'uplink' in network ? network.uplink : undefined;
   const { link, type } =
-    name === undefined ? { link: undefined, type: undefined } : await observeNetwork(host, name);
+    name === undefined
+      ? { link: undefined, type: undefined }
+      : await observeNetwork(new HostView(host), name);
   const vid = 'uplink' in network ? network.vid : undefined;
   const hostName = hostLinkOf(network);
   const hostLink = hostName === undefined ? undefined : exact(host, hostName);

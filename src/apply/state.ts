@@ -122,6 +122,14 @@ export class StateDir {
     return this.#read<AttachmentRecord>('attachments').map(({ value }) => value);
   }
 
+  /** The notes of one container. */
+  recordsOf(containerKey: string): AttachmentRecord[] {
+    const names = readdirSync(`${this.path}/attachments`);
+    // A name that was too long says nothing of its container.
+    const ours = names.filter((name) => name.startsWith(`${encodeURIComponent(containerKey)}+`));
+    return this.#read<AttachmentRecord>('attachments', ours).map(({ value }) => value);
+  }
+
   networkRecord(name: string): NetworkRecord | undefined {
     return this.networkRecords().find(({ network }) => network === name);
   }

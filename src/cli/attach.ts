@@ -11,6 +11,7 @@ import type { Container } from '../containers/container.ts';
 import { resolveContainer } from '../containers/resolve.ts';
 import { asNoted } from '../observe/known.ts';
 import { observeNetwork } from '../observe/network.ts';
+import { HostView } from '../observe/view.ts';
 import { stepLines } from './output.ts';
 import { requirePrivileges } from './privileges.ts';
 import { type CommandContext, printErrorTo, printTo, type Session } from './session.ts';
@@ -62,7 +63,7 @@ export async function attachByOptions(
   parseAttachment(ref, { kind: 'dummy' }, options);
   requirePrivileges();
   const host = session.host();
-  const { type } = await observeNetwork(host, named.name);
+  const { type } = await observeNetwork(new HostView(host), named.name);
   const want = parseAttachment(ref, decideNetwork(named, type, options), options);
   const resolved = await resolveContainer(ref, session.resolve);
   const isDirect = resolved.runtime === 'pid' || resolved.runtime === 'netns';

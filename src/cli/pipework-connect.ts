@@ -13,13 +13,14 @@ import type { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import type { Attachment, Network } from '../model/attachment.ts';
 import type { NetworkType } from '../model/observed.ts';
 import { observeNetwork } from '../observe/network.ts';
+import { HostView } from '../observe/view.ts';
 import { printErrorTo, type Session } from './session.ts';
 
 /** Connects the container. @returns the exit code @throws PipeworkRefusal, PipewrightError */
 export async function connect(session: Session, command: PipeworkAttach): Promise<number> {
   const host = session.host();
   const hostif = command.byMac === undefined ? command.hostif : linkByMac(host, command.byMac);
-  const { type } = await observeNetwork(host, hostif);
+  const { type } = await observeNetwork(new HostView(host), hostif);
   const network = networkOf(command, hostif, type);
   const container = await findGuest(command.guest, session);
   const ifname = command.ifname ?? (network.kind === 'ipoib' ? 'ib0' : 'eth1');

@@ -72,7 +72,7 @@ export async function goalOf(
     topology,
     networks: topology.networks,
     wanted,
-    unwanted: unwantedRecords(host, keys),
+    unwanted: unwantedRecords(host.state.records(), keys),
     unwantable: unwantable.map(({ key, why }) => {
       const error = new PipewrightError('BAD_TOPOLOGY', { op: 'attach', subject: key, detail: why });
       return { key, verb: 'attach', steps: [], error };

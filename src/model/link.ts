@@ -72,6 +72,10 @@ export interface Link {
   /** IFLA_LINK: the uplink of a macvlan, ipvlan or vlan, the peer of a veth; in `linkNetnsid` when that is set. */
   readonly lower: number | undefined;
   readonly linkNetnsid: number | undefined;
+  /** `net.ipv4.conf.LINK.promote_secondaries`; absent where the link has no IPv4. */
+  readonly promotesSecondaries?: boolean | undefined;
+  /** `net.ipv6.conf.LINK.disable_ipv6`; absent where the link has no IPv6. */
+  readonly ipv6Disabled?: boolean | undefined;
   /** By kind: `mode` of macvlan and ipvlan, `vid` of vlan, `vni` of vxlan, `pkey` of ipoib, `vlanFiltering` of bridge. */
   readonly data: {
     readonly mode?: MacvlanMode | IpvlanMode | 'source';

@@ -2,12 +2,7 @@
 
 import { existsSync } from 'node:fs';
 import { ovsMark } from '../apply/backends.ts';
-import type { Host } from '../apply/host.ts';
-import { containerKey } from '../apply/state.ts';
 import type { Container } from '../containers/container.ts';
-import { isAllowed } from '../firewall/docker-user.ts';
-import { getLink } from '../kernel/netlink/link.ts';
-import type { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { randomBytes } from '../kernel/random.ts';
 import { phyOf } from '../kernel/wireless.ts';
 import type { Attachment } from '../model/attachment.ts';
@@ -16,22 +11,23 @@ import { groupOf, hostIfnameFor, isOurGroup, vlanIfnameFor } from '../model/nami
 import type { AttachmentRecord, Observed, ObservedHost } from '../model/observed.ts';
 import { observeGuest, withAddrs } from './guest.ts';
 import { observeNetwork } from './network.ts';
+import type { HostView, NetnsView } from './view.ts';
 
 /** The facts that a plan for this attachment is made from. */
 export async function observeAttachment(
-  host: Host,
+  view: HostView,
   container: Container,
-  guest: NetlinkSocket,
+  guest: NetnsView,
   want: Attachment,
   options: { readonly firewall: boolean },
 ): Promise<Observed> {
-  const record = recordOf(host, container, guest, want.ifname);
-  const seen = await observeHost(host, container, guest, want, record, options.firewall);
+  const record = recordOf(view, container, guest, want.ifname);
+  const seen = await observeHost(view, container, guest, want, record, options.firewall);
   return {
     host: seen,
     guest: observeGuest(guest, want, {
       pid: container.pid,
-      host: host.rtnl,
+      host: view.netns.rtnl,
       hostEnd: seen.hostEnd,
       hadRate: record?.want?.rate !== undefined,
     }),
@@ -43,15 +39,15 @@ export async function observeAttachment(
 
 /** The note of this attachment, unless it is of an earlier life of the container. */
 function recordOf(
-  host: Host,
+  view: HostView,
   container: Container,
-  guest: NetlinkSocket,
+  guest: NetnsView,
   ifname: string,
 ): AttachmentRecord | undefined {
-  const record = host.state.record(containerKey(container), ifname);
+  const record = view.record(container, ifname);
   const { netnsInode, startTime } = record?.container ?? {};
   // The number of a namespace can be used again, as a pid can: only both together are the same.
-  return netnsInode === guest.netns.inode && startTime === container.startTime ? record : undefined;
+  return netnsInode === guest.rtnl.netns.inode && startTime === container.startTime ? record : undefined;
 }
 
 /** What the original writes to the external_ids of its ports. LXC containers have no id there. */
@@ -69,27 +65,28 @@ function wirelessOf(name: string): { phy?: string } {
 }
 
 async function observeHost(
-  host: Host,
+  view: HostView,
   container: Container,
-  guest: NetlinkSocket,
+  guest: NetnsView,
   want: Attachment,
   record: AttachmentRecord | undefined,
   firewall: boolean,
 ): Promise<ObservedHost> {
+  const { netns } = view;
   const { network } = want;
   const name = 'uplink' in network ? network.uplink : 'name' in network ? network.name : undefined;
   const { link, type } =
-    name === undefined ? { link: undefined, type: undefined } : await observeNetwork(host, name);
+    name === undefined ? { link: undefined, type: undefined } : await observeNetwork(view, name);
   const vlanName =
     'uplink' in network && 'vid' in network && network.vid !== undefined
       ? vlanIfnameFor(network.uplink, network.vid)
       : undefined;
-  const vlanLink = vlanName === undefined ? undefined : exactLink(host.rtnl, vlanName);
+  const vlanLink = vlanName === undefined ? undefined : exactLink(netns, vlanName);
   const moving = network.kind === 'phys' ? (vlanName === undefined ? link : vlanLink) : undefined;
   const isPair = network.kind === 'bridge' || network.kind === 'ovs' || record?.hostIfname !== undefined;
-  const end = isPair ? observeHostEnd(host, container, guest, want, record) : undefined;
+  const end = isPair ? observeHostEnd(netns, container, guest, want, record) : undefined;
   const masterIndex = end?.hostEnd?.master;
-  const master = masterIndex === undefined ? undefined : getLink(host.rtnl, masterIndex);
+  const master = masterIndex === undefined ? undefined : netns.link(masterIndex);
   return {
     network: link,
     networkType: type,
@@ -97,57 +94,59 @@ async function observeHost(
     hostIfname: end?.hostIfname ?? '',
     hostEnd: end?.hostEnd,
     hostEndMaster: master?.name,
-    moving: moving && { ...withAddrs(host.rtnl, moving), ...wirelessOf(moving.name) },
-    ...(await observePorts(host, network.kind === 'ovs', end?.hostEnd, master)),
-    firewallMissing: firewall && network.kind === 'bridge' && !(await isAllowed(host.netns, network.name)),
+    moving: moving && { ...withAddrs(netns, moving), ...wirelessOf(moving.name) },
+    ...(await observePorts(view, network.kind === 'ovs', end?.hostEnd, master)),
+    firewallMissing: firewall && network.kind === 'bridge' && !(await view.isAllowed(network.name)),
   };
 }
 
-function exactLink(rtnl: NetlinkSocket, name: string): Link | undefined {
-  const link = getLink(rtnl, name);
+function exactLink(netns: NetnsView, name: string): Link | undefined {
+  const link = netns.link(name);
   return link?.name === name ? link : undefined;
 }
 
 /** The host's end: as noted, as asked for, or as the original names it; a short name that another has is passed by. */
 function observeHostEnd(
-  host: Host,
+  host: NetnsView,
   container: Container,
-  guest: NetlinkSocket,
+  guest: NetnsView,
   want: Attachment,
   record: AttachmentRecord | undefined,
 ): { hostIfname: string; hostEnd: Link | undefined } {
-  const netns = { inode: guest.netns.inode, ...(container.pid === undefined ? {} : { pid: container.pid }) };
+  const netns = {
+    inode: guest.rtnl.netns.inode,
+    ...(container.pid === undefined ? {} : { pid: container.pid }),
+  };
   const given = want.hostIfname ?? record?.hostIfname;
-  if (given !== undefined) return { hostIfname: given, hostEnd: exactLink(host.rtnl, given) };
+  if (given !== undefined) return { hostIfname: given, hostEnd: exactLink(host, given) };
   for (let salt = 0; ; salt++) {
     const hostIfname = hostIfnameFor(want.ifname, netns, salt);
-    const hostEnd = exactLink(host.rtnl, hostIfname);
+    const hostEnd = exactLink(host, hostIfname);
     if (!hostEnd || !hostIfname.startsWith('pw') || isPeer(guest, want.ifname, hostEnd))
       return { hostIfname, hostEnd };
   }
 }
 
-function isPeer(guest: NetlinkSocket, ifname: string, hostEnd: Link): boolean {
-  const link = getLink(guest, ifname);
+function isPeer(guest: NetnsView, ifname: string, hostEnd: Link): boolean {
+  const link = guest.link(ifname);
   return link?.lower === hostEnd.ifindex && hostEnd.lower === link.ifindex;
 }
 
 /** The port of the host's end, and ports of ours whose link is gone with its container. */
 async function observePorts(
-  host: Host,
+  view: HostView,
   wanted: boolean,
   hostEnd: Link | undefined,
   master: Link | undefined,
 ): Promise<Pick<ObservedHost, 'ovsPort' | 'deadPorts'>> {
   // A port of the kernel's datapath has the datapath for its master; one of the other has none.
   const maybePort = hostEnd && isOurGroup(hostEnd.group) && (!master || master.kind === 'openvswitch');
-  if (!wanted && !(maybePort && existsSync(host.ovsdbSocket))) return { ovsPort: undefined, deadPorts: [] };
-  const db = await host.ovs();
-  const { listPortsBy } = await import('../ovs/port.ts');
-  const ours = await listPortsBy(db, ovsMark);
+  if (!wanted && !(maybePort && existsSync(view.host.ovsdbSocket)))
+    return { ovsPort: undefined, deadPorts: [] };
+  const ours = await view.ports(ovsMark);
   const port = ours.find(({ name }) => name === hostEnd?.name);
   return {
     ovsPort: port && { bridge: port.bridge, vid: port.tag },
-    deadPorts: wanted ? ours.map(({ name }) => name).filter((name) => !exactLink(host.rtnl, name)) : [],
+    deadPorts: wanted ? ours.map(({ name }) => name).filter((name) => !exactLink(view.netns, name)) : [],
   };
 }

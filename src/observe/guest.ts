@@ -1,15 +1,13 @@
 /** Reads the container's side of an attachment: the interface, its routes, and what else is asked for. */
-import { listAddrs } from '../kernel/netlink/addr.ts';
-import { getLink } from '../kernel/netlink/link.ts';
 import { listQdiscs } from '../kernel/netlink/qdisc.ts';
-import { listRoutes } from '../kernel/netlink/route.ts';
 import { listRules } from '../kernel/netlink/rule.ts';
 import type { NetlinkSocket } from '../kernel/netlink/socket.ts';
-import { readSysctl, sysctlPath } from '../kernel/sysctl.ts';
+import { sysctlPath } from '../kernel/sysctl.ts';
 import { addressBits } from '../model/address.ts';
 import type { Attachment } from '../model/attachment.ts';
-import type { Link, Route } from '../model/link.ts';
+import type { Link } from '../model/link.ts';
 import { type LinkWithAddrs, type ObservedGuest, promotion } from '../model/observed.ts';
+import type { NetnsView } from './view.ts';
 
 /** RT_TABLE_MAIN, RT_TABLE_LOCAL and RTN_UNICAST. */
 const mainTable = 254;
@@ -26,21 +24,24 @@ export interface GuestContext {
 }
 
 /** The container's interface and default routes, and of the rest what `want` asks for. */
-export function observeGuest(guest: NetlinkSocket, want: Attachment, context: GuestContext): ObservedGuest {
+export function observeGuest(guest: NetnsView, want: Attachment, context: GuestContext): ObservedGuest {
   const { ifname, addrs } = want;
-  const found = getLink(guest, ifname);
+  const found = guest.link(ifname);
   const link = found?.name === ifname ? found : undefined;
-  const routes = listRoutes(guest, { table: mainTable });
+  const all = guest.routes();
+  const routes = all.filter(({ table }) => table === mainTable);
   const wantsIpv6 = addrs.some(({ cidr, gateway }) => cidr?.family === 6 || gateway?.family === 6);
   // A link that is yet to be born takes the values of `default`.
-  const read = (key: string, of = link ? ifname : 'default'): string | undefined =>
-    readSysctl(guest.netns, sysctlPath(of, key));
+  const read = (key: string, of = link ? ifname : 'default'): string | undefined => {
+    if (link && of === ifname && key === promotion) return flag(link.promotesSecondaries);
+    return guest.sysctl(sysctlPath(of, key));
+  };
   // What is made anew has the IPv6 addresses of its predecessor, asked for or not.
   const needsIpv6 = wantsIpv6 || link !== undefined;
   return {
     pid: context.pid,
-    link: link && withAddrs(guest, link),
-    ipv6Disabled: needsIpv6 && read('ipv6/disable_ipv6') === '1',
+    link: link && withAddrs(guest, link, all),
+    ipv6Disabled: link ? link.ipv6Disabled === true : needsIpv6 && read('ipv6/disable_ipv6') === '1',
     ipv6DisabledOnNew: needsIpv6 && read('ipv6/disable_ipv6', 'default') === '1',
     sysctls: Object.fromEntries(
       [...Object.keys(want.sysctls ?? {}), ...(link ? [promotion] : [])].flatMap((key) => {
@@ -48,10 +49,10 @@ export function observeGuest(guest: NetlinkSocket, want: Attachment, context: Gu
         return value === undefined ? [] : [[key, value]];
       }),
     ),
-    rules: want.rules?.length ? listRules(guest) : [],
+    rules: want.rules?.length ? listRules(guest.rtnl) : [],
     rates:
       want.rate || context.hadRate
-        ? { out: rateOf(guest, link), in: rateOf(context.host, context.hostEnd) }
+        ? { out: rateOf(guest.rtnl, link), in: rateOf(context.host, context.hostEnd) }
         : {},
     defaults: routes.filter(({ dst, type }) => dst === undefined && type === unicast),
     hostRoutes: routes.filter(
@@ -60,20 +61,19 @@ export function observeGuest(guest: NetlinkSocket, want: Attachment, context: Gu
   };
 }
 
+const flag = (value: boolean | undefined): string | undefined =>
+  value === undefined ? undefined : value ? '1' : '0';
+
 /** The limit of what leaves by a link, in bits per second. */
 function rateOf(rtnl: NetlinkSocket, link: Link | undefined): number | undefined {
   return link && listQdiscs(rtnl, link.ifindex).find(({ kind }) => kind === 'tbf')?.tbf?.rate;
 }
 
 /** A link with its addresses and the routes that leave by it. */
-export function withAddrs(
-  rtnl: NetlinkSocket,
-  link: Link,
-  routes: readonly Route[] = listRoutes(rtnl, {}),
-): LinkWithAddrs {
+export function withAddrs(view: NetnsView, link: Link, routes = view.routes()): LinkWithAddrs {
   return {
     link,
-    addrs: listAddrs(rtnl, link.ifindex),
+    addrs: view.addrs(link.ifindex),
     // The kernel keeps the table `local` itself.
     routes: routes.filter(({ dev, table }) => dev === link.ifindex && table !== localTable),
   };

@@ -1,19 +1,18 @@
 /** What a network's name stands for on the host. */
 import { existsSync } from 'node:fs';
-import type { Host } from '../apply/host.ts';
-import { getLink } from '../kernel/netlink/link.ts';
 import type { Link } from '../model/link.ts';
 import type { NetworkType } from '../model/observed.ts';
+import type { HostView } from './view.ts';
 
 /** ARPHRD_INFINIBAND. */
 const infiniband = 32;
 
 /** The link of this name and what kind of network it is; both undefined when there is none. */
 export async function observeNetwork(
-  host: Host,
+  { host, netns }: HostView,
   name: string,
 ): Promise<{ link: Link | undefined; type: NetworkType | undefined }> {
-  const link = getLink(host.rtnl, name);
+  const link = netns.link(name);
   if (!link || link.name !== name) return { link: undefined, type: undefined };
   if (link.kind === 'bridge') return { link, type: 'bridge' };
   // The local port of an Open vSwitch bridge: of kind openvswitch in the kernel's datapath, a tap in the other one.

@@ -2,7 +2,7 @@
  * The header and attributes of a link message, and what of them can be set.
  * From <linux/if_link.h>, <linux/rtnetlink.h> and <net/if.h>, v6.12.
  */
-import type { LinkSettings } from '../../model/link.ts';
+import type { Link, LinkSettings } from '../../model/link.ts';
 import { type Attrs, attr, attrs, mac, nested, raw, s32, text, u8, u32 } from './codec.ts';
 
 export const IFF_UP = 0x1;
@@ -19,6 +19,28 @@ const propAttrs = {
   altnames: attrs(53, text), // IFLA_ALT_IFNAME
 } as const;
 
+/** By address family (AF_INET, AF_INET6): the values of its per-link sysctls, 32 bits each. */
+const afSpecAttrs = {
+  inet: attr(2, nested({ conf: attr(1, raw) })), // IFLA_INET_CONF
+  inet6: attr(10, nested({ conf: attr(2, raw) })), // IFLA_INET6_CONF
+} as const;
+
+/** IPV4_DEVCONF_PROMOTE_SECONDARIES, whose numbers begin with 1, and DEVCONF_DISABLE_IPV6. */
+const promoteSecondaries = 19;
+const disableIpv6 = 26;
+
+/** The sysctls that are asked for at every look: here they need no file to be opened. */
+export function confOf({
+  afSpec,
+}: Attrs<typeof linkAttrs>): Pick<Link, 'promotesSecondaries' | 'ipv6Disabled'> {
+  const flag = (conf: Uint8Array | undefined, index: number): boolean | undefined =>
+    conf === undefined ? undefined : (conf[index * 4] ?? 0) !== 0;
+  return {
+    promotesSecondaries: flag(afSpec?.inet?.conf, promoteSecondaries),
+    ipv6Disabled: flag(afSpec?.inet6?.conf, disableIpv6),
+  };
+}
+
 /** IFLA_*. */
 export const linkAttrs = {
   mac: attr(1, mac), // IFLA_ADDRESS
@@ -28,6 +50,7 @@ export const linkAttrs = {
   master: attr(10, u32), // IFLA_MASTER
   operstate: attr(16, u8), // IFLA_OPERSTATE
   linkInfo: attr(18, nested(linkInfoAttrs)), // IFLA_LINKINFO
+  afSpec: attr(26, nested(afSpecAttrs)), // IFLA_AF_SPEC
   group: attr(27, u32), // IFLA_GROUP
   netnsFd: attr(28, u32), // IFLA_NET_NS_FD
   extMask: attr(29, u32), // IFLA_EXT_MASK

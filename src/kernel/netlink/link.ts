@@ -2,7 +2,7 @@
 import type { Link, LinkSettings, NewLink } from '../../model/link.ts';
 import { type Attrs, attr, decodeAttrs, encodeAttrs, s32, u32 } from './codec.ts';
 import { message } from './header.ts';
-import { IFF_LOWER_UP, IFF_UP, ifinfomsg, linkAttrs, settingAttrs, upFlags } from './link-attrs.ts';
+import { confOf, IFF_LOWER_UP, IFF_UP, ifinfomsg, linkAttrs, settingAttrs, upFlags } from './link-attrs.ts';
 import { decodeKind, encodeKind, moduleOf, uplinkOf } from './link-kind.ts';
 import { type NetlinkSocket, NLM_F_CREATE, NLM_F_EXCL, type Request } from './socket.ts';
 
@@ -167,6 +167,7 @@ export function decodeLink(body: Buffer): Link {
     master: attributes.master,
     lower: attributes.lower,
     linkNetnsid: attributes.linkNetnsid,
+    ...confOf(attributes),
     data: decodeKind(linkInfo?.kind, linkInfo?.data),
     unknown: attributes.unknown ?? [],
   };

@@ -14,7 +14,7 @@ import {
   setLink,
 } from '../../../src/kernel/netlink/link.ts';
 import type { Link, NewLink } from '../../../src/model/link.ts';
-import { createLab, ifindexOf, type Json, type Lab } from '../lab.ts';
+import { createLab, ifindexOf, type Json, type Lab, run } from '../lab.ts';
 
 /** Makes the link; false, and the test is skipped, when this kernel lacks its kind (or a feature of it). */
 function made(t: TestContext, lab: Lab, spec: NewLink, what: string = spec.kind): boolean {
@@ -34,8 +34,13 @@ function withUplink(t: TestContext): { lab: Lab; uplink: number } {
   return { lab, uplink: ifindexOf(lab, 'up0') };
 }
 
+type Judged = Omit<
+  Link,
+  'unknown' | 'data' | 'lower' | 'master' | 'linkNetnsid' | 'promotesSecondaries' | 'ipv6Disabled'
+>;
+
 /** What `ip` tells of a link, in the words of our own type. */
-function judged(link: Json): Omit<Link, 'unknown' | 'data' | 'lower' | 'master' | 'linkNetnsid'> {
+function judged(link: Json): Judged {
   return {
     ifindex: link.ifindex,
     name: link.ifname,
@@ -55,7 +60,8 @@ function sameAsIp(lab: Lab, name: string): { link: Link; theirs: Json } {
   const link = getLink(lab.rtnl, name);
   assert.ok(link, name);
   const theirs = lab.ipJson(`link show ${name}`)[0];
-  const { unknown: _, data: __, lower: ___, master: ____, linkNetnsid: _____, ...ours } = link;
+  const { unknown: _, data: __, lower: ___, master: ____, linkNetnsid: _____, ...rest } = link;
+  const { promotesSecondaries: ______, ipv6Disabled: _______, ...ours } = rest;
   assert.deepEqual(ours, judged(theirs));
   return { link, theirs };
 }
@@ -323,4 +329,21 @@ test('netnsIdOf: undefined until the kernel has given a number', (t) => {
   assert.equal(netnsIdOf(one.rtnl, two.netns.fd), undefined);
   one.ip(`netns set ${two.name} 42`);
   assert.equal(netnsIdOf(one.rtnl, two.netns.fd), 42);
+});
+
+test('two sysctls of a link come with it', (t) => {
+  const lab = createLab(t);
+  lab.ip('link add v0 type veth peer name v1');
+  const inLab = (words: string): string => run(`ip netns exec ${lab.name} ${words}`);
+  const keys = ['net.ipv4.conf.v0.promote_secondaries', 'net.ipv6.conf.v0.disable_ipv6'];
+  for (const values of ['01', '10', '11', '00']) {
+    inLab(`sysctl -q -w ${keys[0]}=${values[0]} ${keys[1]}=${values[1]}`);
+    const { promotesSecondaries, ipv6Disabled } = getLink(lab.rtnl, 'v0') ?? {};
+    const theirs = inLab(`sysctl -n ${keys.join(' ')}`)
+      .trim()
+      .split('\n')
+      .join('');
+    assert.equal(theirs, values);
+    assert.equal(`${Number(promotesSecondaries)}${Number(ipv6Disabled)}`, theirs);
+  }
 });

@@ -8,7 +8,7 @@ export interface Target {
   readonly target: number;
   /** Whether more is better. */
   readonly atLeast?: boolean;
-  readonly unit: '' | ' ms';
+  readonly unit: '' | ' ms' | ' MB' | ' %';
 }
 
 export function isMet({ value, target, atLeast = false }: Target): boolean {

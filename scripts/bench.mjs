@@ -1,5 +1,5 @@
 // Bundles the benchmark with esbuild (Node 20 cannot read TypeScript) and runs it.
-// usage: node scripts/bench.mjs [--json] [--rounds N]     20 rounds when nothing is said
+// usage: node scripts/bench.mjs [--json] [--rounds N] [--only commands|agent]     20 rounds when nothing is said
 import { spawn } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import path from 'node:path';

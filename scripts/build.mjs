@@ -166,6 +166,17 @@ const builtinsLate = {
   },
 };
 
+/** zod brings its messages in fifty languages; our own are in English, and the others take 6 MB of memory. */
+const englishOnly = {
+  name: 'english-only',
+  setup: ({ onResolve, onLoad }) => {
+    onResolve({ filter: /\/locales\/index\.js$/ }, ({ importer }) =>
+      importer.includes('/zod/') ? { path: 'locales', namespace: 'english-only' } : undefined,
+    );
+    onLoad({ filter: /./, namespace: 'english-only' }, () => ({ contents: 'export {};' }));
+  },
+};
+
 /** Bundles `entries`, {name: source}, to CommonJS: [[file, text]]. */
 async function bundle(entries, plugins) {
   const { outputFiles } = await build({
@@ -210,7 +221,10 @@ const entries = sources.map((file) => [path.basename(file, '.ts'), `src/bin/${fi
 const files = [
   ...(await bundle(Object.fromEntries(entries), [packagesApart, programsApart, builtinsLate])),
   // With packagesApart as well: @hono/zod-openapi with a zod of its own costs the agent 10 MB.
-  ...(await bundle(Object.fromEntries(apart.map((name) => [fileOf(name), name])), [packagesApart])),
+  ...(await bundle(Object.fromEntries(apart.map((name) => [fileOf(name), name])), [
+    packagesApart,
+    englishOnly,
+  ])),
 ];
 mkdirSync(lib, { recursive: true });
 for (const [name, text] of files) replace(path.join(lib, name), text, 0o644);

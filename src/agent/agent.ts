@@ -39,6 +39,8 @@ export interface AgentParts {
   /** Reads the files anew; undefined when there are none. @throws PipewrightError BAD_TOPOLOGY; then the former topology stays in force */
   readonly loadTopology: () => Topology | undefined;
   readonly firewall: boolean;
+  /** Called after each round. */
+  readonly onRound?: () => void;
 }
 
 /** A one-line command that is kept: `pipework` or `pipewright attach` while the agent runs. */
@@ -204,6 +206,7 @@ export class Agent {
       log.warn({ error: textOf(error) }, 'a round was broken off');
       this.#retry('round', undefined, 2000);
     }
+    this.#parts.onRound?.();
   }
 
   async #ensureNetworks(): Promise<void> {

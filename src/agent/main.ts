@@ -9,6 +9,7 @@ import type { Topology } from '../model/topology.ts';
 import { FileStore } from '../store/file-store.ts';
 import { Agent } from './agent.ts';
 import { createLog } from './log.ts';
+import { SmallHeap } from './memory.ts';
 import { notify } from './notify.ts';
 import { startServer } from './server.ts';
 import { openSources } from './sources.ts';
@@ -40,7 +41,16 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const store = new FileStore(options.stateDir);
   const containers = new ContainerCache(engine);
   const { firewall, loadTopology, socketPath, version } = options;
-  const agent = new Agent({ host, store, containers, log, firewall, loadTopology });
+  const heap = new SmallHeap();
+  const agent = new Agent({
+    host,
+    store,
+    containers,
+    log,
+    firewall,
+    loadTopology,
+    onRound: () => heap.worked(),
+  });
   const stopped = signalled(agent);
   await agent.start();
   using _sources = openSources(agent, { host, engine, log, paths: options.paths });

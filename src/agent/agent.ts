@@ -75,6 +75,8 @@ export class Agent {
   readonly #rounds = new Wakeable((scope, urgent) => this.#round(scope, urgent));
   #topology: Topology = { networks: [], attachments: [], expects: [] };
   #topologyProblem: string | undefined;
+  /** Why the last round was broken off: said once. */
+  #brokenBy: string | undefined;
   /** Without a file nobody says what is wanted no more. */
   #hasFiles = false;
 
@@ -117,6 +119,11 @@ export class Agent {
       if (why !== this.#topologyProblem) this.#tell('files', 'topology', why);
       this.#topologyProblem = why;
     }
+    this.retryNow();
+  }
+
+  /** What failed is tried again at once: something changed that may help. */
+  retryNow(): void {
     for (const ledger of this.#ledgers.values()) ledger.retryNow();
     this.wake();
   }
@@ -201,9 +208,12 @@ export class Agent {
       const attend = scope === 'all' ? this.#attendAll(view, wanted, urgent) : this.#attendSome(wanted);
       await attend;
       if (scope === 'all') this.#markWaiting(new Set(wanted.map((entry) => entry.wanted.key)));
+      this.#brokenBy = undefined;
     } catch (error) {
       // Docker is away, or the state directory: looked at again when it is back, or after a while.
-      log.warn({ error: textOf(error) }, 'a round was broken off');
+      const why = textOf(error);
+      if (why !== this.#brokenBy) log.warn({ error: why }, 'a round was broken off');
+      this.#brokenBy = why;
       this.#retry('round', undefined, 2000);
     }
     this.#parts.onRound?.();

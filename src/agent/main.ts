@@ -53,7 +53,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   });
   const stopped = signalled(agent);
   await agent.start();
-  using _sources = openSources(agent, { host, engine, log, paths: options.paths });
+  using _sources = openSources(agent, { host, engine, log, paths: options.paths, firewall });
   await using _server = await startServer({ agent, host, socketPath, version, log });
   notify('READY=1');
   log.info({ socketPath, attachments: agent.status().attachments.length }, 'ready');

@@ -1,9 +1,10 @@
 /** What wakes the agent: each source only says that something may have changed; the round looks for itself. */
 import { existsSync, statSync, watch } from 'node:fs';
 import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Host } from '../apply/host.ts';
 import type { Engine } from '../containers/docker.ts';
-import { openMonitor } from '../kernel/netlink/monitor.ts';
+import { openFirewallMonitor, openMonitor } from '../kernel/netlink/monitor.ts';
 import { OvsdbWatch } from '../ovs/watch.ts';
 import type { Agent, AgentLog } from './agent.ts';
 
@@ -22,6 +23,8 @@ export function openSources(
     readonly engine: Engine;
     readonly log: AgentLog;
     readonly paths: readonly string[];
+    /** Whether rules of the firewall are ours to keep. */
+    readonly firewall: boolean;
   },
 ): Disposable {
   const stop = new AbortController();
@@ -29,7 +32,8 @@ export function openSources(
   const settled = settle(() => agent.wake(), signal);
   void followEngine(agent, parts.engine, parts.log, signal);
   openMonitor(parts.host.netns, { onWake: settled, onOverrun: settled, signal });
-  const ovs = watchOvs(parts.host, settled);
+  if (parts.firewall) openFirewallMonitor(parts.host.netns, { onWake: settled, onOverrun: settled, signal });
+  const ovs = watchOvs(parts.host, agent, settled);
   const files = watchFiles(
     parts.paths,
     settle(() => agent.reload(), signal),
@@ -61,12 +65,14 @@ async function followEngine(agent: Agent, engine: Engine, log: AgentLog, signal:
   let isDown = false;
   while (!signal.aborted) {
     try {
-      // What happened while nobody listened is found by looking at everything.
-      const events = engine.events(undefined, signal);
+      // What happens from here on is told, however long the first answers take.
+      const since = (Date.now() / 1000).toFixed(3);
+      await engine.ping();
       if (isDown) log.info({}, `${engine.title} is back`);
       isDown = false;
-      agent.wake();
-      for await (const { action, id } of events) {
+      // What happened while nobody listened is found by looking at everything.
+      agent.retryNow();
+      for await (const { action, id } of engine.events(since, signal)) {
         if (['start', 'die', 'died', 'destroy', 'remove', 'rename', 'unpause'].includes(action))
           agent.wake(id);
       }
@@ -75,7 +81,7 @@ async function followEngine(agent: Agent, engine: Engine, log: AgentLog, signal:
       if (!isDown) log.warn({}, error instanceof Error ? error.message : String(error));
       isDown = true;
     }
-    await new Promise((resolve) => setTimeout(resolve, reconnectMs));
+    await sleep(reconnectMs, undefined, { signal }).catch(() => {});
   }
 }
 
@@ -87,9 +93,21 @@ const watchedColumns = {
   Interface: ['name', 'ofport', 'error'],
 };
 
-function watchOvs(host: Host, onWake: () => void): () => void {
-  if (!existsSync(host.ovsdbSocket)) return () => {};
-  const watched = new OvsdbWatch(watchedColumns, { path: host.ovsdbSocket, onWake });
+/** Also where there is no Open vSwitch yet: at boot it may start after the agent. */
+function watchOvs({ ovsdbSocket }: Host, agent: Agent, onWake: () => void): () => void {
+  let isLost = false;
+  const watched = new OvsdbWatch(watchedColumns, {
+    path: ovsdbSocket,
+    onWake: () => {
+      // What failed for want of it need not wait any longer.
+      if (isLost) agent.retryNow();
+      isLost = false;
+      onWake();
+    },
+    onLost: () => {
+      isLost = true;
+    },
+  });
   return () => void watched[Symbol.asyncDispose]();
 }
 

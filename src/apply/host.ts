@@ -36,10 +36,19 @@ export class Host implements AsyncDisposable {
     return this.#state;
   }
 
-  /** The connection to Open vSwitch, opened at the first call. @throws PipewrightError OVS_UNAVAILABLE */
+  /**
+   * The connection to Open vSwitch, opened at the first call, and at the next one after it was lost or could not be
+   * opened: an agent outlives many of ovsdb-server's restarts. @throws PipewrightError OVS_UNAVAILABLE
+   */
   ovs(): Promise<Ovsdb> {
-    this.#ovs ??= import('../ovs/ovsdb.ts').then(({ Ovsdb }) => Ovsdb.connect(this.ovsdbSocket));
-    return this.#ovs;
+    if (this.#ovs) return this.#ovs;
+    const opened = import('../ovs/ovsdb.ts').then(({ Ovsdb }) => Ovsdb.connect(this.ovsdbSocket));
+    const forget = (): void => {
+      if (this.#ovs === opened) this.#ovs = undefined;
+    };
+    this.#ovs = opened;
+    opened.then(({ closed }) => closed).then(forget, forget);
+    return opened;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -17,12 +17,18 @@ import { command, linkNames, type OwnHost } from './support.ts';
 export interface AgentHost extends OwnHost {
   /** For what outlives a reboot. */
   readonly lasting: string;
+  /** Variables of everything that runs there: DOCKER_HOST when the host has an engine of its own. */
+  readonly env: Record<string, string>;
+  /** The words before a command that make it run there. */
+  readonly inside: readonly string[];
   /** Writes the topology. @returns its path */
   write(yaml: string): string;
   /** Any program there. */
   run(command: string, args: readonly string[], options?: RunOptions): Ran;
   /** `pipewright COMMAND --state-dir ... FILE`, by default of the topology last written. */
   on(command: 'plan' | 'apply' | 'status', ...words: readonly string[]): Ran;
+  /** Uses these files or folders instead of what {@link write} writes. */
+  use(...paths: readonly string[]): void;
   /** The files of its notes, below {@link stateDir}, without the lock. */
   notes(): string[];
   /** Starts the agent and waits until it is ready. */
@@ -71,10 +77,12 @@ export async function agentHost(t: TestContext, name: string): Promise<AgentHost
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const lasting = path.join(folder, 'lib');
   const file = path.join(folder, 'pipewright.yaml');
+  let files: readonly string[] = [file];
+  const env: Record<string, string> = {};
   const inside = ['nsenter', `--mount=/proc/${pid}/ns/mnt`, `--net=${netns.path}`];
   const runThere = (words: readonly string[], options?: RunOptions): Ran => {
     const [first = '', ...rest] = [...inside, ...words];
-    return run(first, rest, options);
+    return run(first, rest, { ...options, env: { ...env, ...options?.env } });
   };
   const stateDir = `/proc/${pid}/root/run/pipewright/net-${statSync(netns.path).ino}`;
   const host: AgentHost = {
@@ -82,6 +90,8 @@ export async function agentHost(t: TestContext, name: string): Promise<AgentHost
     pid,
     stateDir,
     lasting,
+    env,
+    inside,
     pipework: (args, options) => runThere(command('pipework', args), options),
     pipewright: (args, options) => runThere(command('pipewright', args), options),
     pipeworkAsync: () => Promise.reject(new Error('not there')),
@@ -93,14 +103,21 @@ export async function agentHost(t: TestContext, name: string): Promise<AgentHost
       return file;
     },
     on: (verb, ...words) =>
-      runThere(command('pipewright', [verb, '--state-dir', lasting, ...words, file]), { expect: 'any' }),
+      runThere(command('pipewright', [verb, '--state-dir', lasting, ...words, ...files]), { expect: 'any' }),
+    use: (...paths) => {
+      files = paths;
+    },
     notes: () =>
       ['attachments', 'networks', 'journal'].flatMap((kind) => {
         const place = path.join(stateDir, kind);
         return existsSync(place) ? readdirSync(place).map((entry) => `${kind}/${entry}`) : [];
       }),
     agent: (test, ...words) =>
-      startAgent(test, inside, ['agent', '--state-dir', lasting, '--log-format', 'json', ...words, file]),
+      startAgent(test, host, [
+        ...['agent', '--state-dir', lasting, '--log-format', 'json'],
+        ...words,
+        ...files,
+      ]),
     status: () => {
       const { stdout } = runThere(command('pipewright', ['status', '--json']), { expect: 'any' });
       const answer = JSON.parse(stdout) as { agent: boolean; attachments: StatusLine[] };
@@ -113,11 +130,14 @@ export async function agentHost(t: TestContext, name: string): Promise<AgentHost
 
 async function startAgent(
   t: TestContext,
-  inside: readonly string[],
+  { inside, env }: AgentHost,
   args: readonly string[],
 ): Promise<RunningAgent> {
   const [first = '', ...rest] = [...inside, ...command('pipewright', args)];
-  const child = spawn(first, rest, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(first, rest, {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, NODE_EXTRA_CA_CERTS: undefined, ...env },
+  });
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     said += text;
@@ -140,23 +160,52 @@ async function startAgent(
   };
 }
 
+/** The daemons of an Open vSwitch. */
+export interface OwnOvs {
+  /** Ends both at once, as a crash does. */
+  kill(): Promise<void>;
+  /** Starts both, by default with the database that they had. */
+  start(options?: { readonly empty: boolean }): Promise<void>;
+}
+
 /** An Open vSwitch of this host alone, with the userspace datapath: bridges are made with `datapath_type=netdev`. */
-export async function startOvs(t: TestContext, host: AgentHost): Promise<void> {
-  const there = (program: string, ...args: readonly string[]): ChildProcess => {
-    const words = [`--mount=/proc/${host.pid}/ns/mnt`, `--net=/run/netns/${host.name}`, program, ...args];
-    const child = spawn('nsenter', words, { stdio: 'ignore' });
-    child.unref();
-    t.after(() => void child.kill('SIGKILL'));
-    return child;
-  };
+export async function startOvs(t: TestContext, host: AgentHost): Promise<OwnOvs> {
   const folder = '/run/openvswitch';
   const db = `${folder}/conf.db`;
-  host.run('ovsdb-tool', ['create', db, '/usr/share/openvswitch/vswitch.ovsschema']);
-  there('ovsdb-server', db, `--remote=punix:${folder}/db.sock`, '--pidfile');
-  await soon(() => existsSync(`/proc/${host.pid}/root${folder}/db.sock`));
-  host.run('ovs-vsctl', ['--no-wait', 'init']);
-  there('ovs-vswitchd', '--pidfile');
-  await soon(() => host.run('ovs-appctl', ['-t', 'ovs-vswitchd', 'version'], { expect: 'any' }).code === 0);
+  let daemons: ChildProcess[] = [];
+  const there = (program: string, ...args: readonly string[]): void => {
+    const [first = '', ...rest] = [...host.inside, program, ...args];
+    const child = spawn(first, rest, { stdio: 'ignore' });
+    child.unref();
+    daemons.push(child);
+  };
+  const answers = (): boolean =>
+    host.run('ovs-appctl', ['-t', 'ovs-vswitchd', 'version'], { expect: 'any' }).code === 0;
+  const ovs: OwnOvs = {
+    kill: async () => {
+      const ends = daemons.map((child) => once(child, 'exit'));
+      for (const child of daemons) child.kill('SIGKILL');
+      await Promise.all(ends);
+      daemons = [];
+      host.run('sh', ['-c', `rm -f ${folder}/*.pid ${folder}/*.ctl ${folder}/db.sock`]);
+    },
+    start: async ({ empty } = { empty: false }) => {
+      if (empty) {
+        host.run('rm', ['-f', db, `${folder}/.conf.db.~lock~`]);
+        host.run('ovsdb-tool', ['create', db, '/usr/share/openvswitch/vswitch.ovsschema']);
+      }
+      there('ovsdb-server', db, `--remote=punix:${folder}/db.sock`, '--pidfile');
+      await soon(() => existsSync(`/proc/${host.pid}/root${folder}/db.sock`));
+      host.run('ovs-vsctl', ['--no-wait', 'init']);
+      there('ovs-vswitchd', '--pidfile');
+      await soon(answers);
+    },
+  };
+  t.after(() => {
+    for (const child of daemons) child.kill('SIGKILL');
+  });
+  await ovs.start({ empty: true });
+  return ovs;
 }
 
 /** Waits until it is so. @returns milliseconds that it took, or undefined: it is not so after `ms` */

@@ -1,10 +1,12 @@
 /**
  * Tells that something changed in the kernel's links, addresses, routes or rules: in one namespace, and in all that
- * have a number there (every container with a veth pair). It does not tell what: look again.
- * From <linux/rtnetlink.h> and <linux/netlink.h>, v6.12.
+ * have a number there (every container with a veth pair); or in one namespace's nf_tables, which iptables writes to. It
+ * does not tell what: look again.
+ * From <linux/rtnetlink.h>, <linux/netlink.h> and <linux/netfilter/nfnetlink.h>, v6.12.
  */
 import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { hasErrno } from '../../errors.ts';
 import { inNetns, type Netns } from '../netns.ts';
 import { syscalls } from '../syscalls.ts';
 import { u32 } from './codec.ts';
@@ -25,29 +27,45 @@ const bufferBytes = 1024 * 1024;
 const groups = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | (1 << 18);
 /** RTMGRP_NEIGH, which can be much. */
 const neighGroup = 0x4;
+const NETLINK_ROUTE = 0;
+const NETLINK_NETFILTER = 12;
+/** NFNLGRP_NFTABLES, 7, as a bit. */
+const nftablesGroup = 1 << 6;
+
+/** What is listened to. */
+interface Subscription {
+  readonly protocol: number;
+  readonly groups: number;
+  /** Other namespaces that have a number here, too. */
+  readonly all: boolean;
+}
 
 /** Who is told. */
-export interface MonitorOptions {
+export interface Listener {
   /** Something changed. Called once for each message of the kernel: cheap, and never throwing. */
   onWake(): void;
   /** The kernel had more to tell than could wait: look at everything. */
   onOverrun(): void;
-  /** Neighbours and forwarding entries as well. */
-  readonly neighs?: boolean;
   /** Ends it. */
   readonly signal?: AbortSignal;
 }
 
-function openEvents(netns: Netns, neighs: boolean): number {
+/** Who is told, and of what. */
+export interface MonitorOptions extends Listener {
+  /** Neighbours and forwarding entries as well. */
+  readonly neighs?: boolean;
+}
+
+function openEvents(netns: Netns, { protocol, groups, all }: Subscription): number {
   const sys = syscalls();
-  const fd = inNetns(netns, () => sys.socket(AF_NETLINK, SOCK_RAW_NONBLOCK_CLOEXEC, 0, netns.label));
+  const fd = inNetns(netns, () => sys.socket(AF_NETLINK, SOCK_RAW_NONBLOCK_CLOEXEC, protocol, netns.label));
   try {
-    sys.setsockopt(fd, SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, u32.write(1), netns.label);
+    if (all) sys.setsockopt(fd, SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, u32.write(1), netns.label);
     sys.setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, u32.write(bufferBytes), netns.label);
     // struct sockaddr_nl: family, padding, port (the kernel chooses), groups
     const address = Buffer.alloc(12);
     address.writeUInt16LE(AF_NETLINK, 0);
-    address.writeUInt32LE(neighs ? groups | neighGroup : groups, 8);
+    address.writeUInt32LE(groups, 8);
     sys.bind(fd, address, netns.label);
     return fd;
   } catch (error) {
@@ -85,12 +103,14 @@ function adopt(fd: number, onread: () => boolean, subject: string): Socket {
 /** Listens until it is disposed of or its signal is aborted, and keeps the process running meanwhile. */
 class Monitor implements Disposable {
   readonly #netns: Netns;
-  readonly #options: MonitorOptions;
+  readonly #subscription: Subscription;
+  readonly #options: Listener;
   #events: Socket;
   #closed = false;
 
-  constructor(netns: Netns, options: MonitorOptions) {
+  constructor(netns: Netns, subscription: Subscription, options: Listener) {
     this.#netns = netns;
+    this.#subscription = subscription;
     this.#options = options;
     this.#events = this.#open();
     if (options.signal?.aborted) this[Symbol.dispose]();
@@ -98,7 +118,7 @@ class Monitor implements Disposable {
   }
 
   #open(): Socket {
-    const fd = openEvents(this.#netns, this.#options.neighs ?? false);
+    const fd = openEvents(this.#netns, this.#subscription);
     const wake = (): boolean => {
       this.#options.onWake();
       return true;
@@ -120,5 +140,20 @@ class Monitor implements Disposable {
 
 /** `ip monitor all-nsid`, as a bell: see {@link MonitorOptions}. */
 export function openMonitor(netns: Netns, options: MonitorOptions): Disposable {
-  return new Monitor(netns, options);
+  const wanted = options.neighs ? groups | neighGroup : groups;
+  return new Monitor(netns, { protocol: NETLINK_ROUTE, groups: wanted, all: true }, options);
+}
+
+/**
+ * `nft monitor`, as a bell: a rule, chain, set or table of this namespace changed, by `nft` or by the iptables of
+ * today (iptables-nft). Of what iptables-legacy does the kernel tells nobody.
+ * @returns undefined where the kernel has no nf_tables
+ */
+export function openFirewallMonitor(netns: Netns, options: Listener): Disposable | undefined {
+  try {
+    return new Monitor(netns, { protocol: NETLINK_NETFILTER, groups: nftablesGroup, all: false }, options);
+  } catch (error) {
+    if (hasErrno(error, 'EPROTONOSUPPORT', 'EINVAL', 'ENOENT')) return undefined;
+    throw error;
+  }
 }

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { addLink, delLinkGroup } from '../../../src/kernel/netlink/link.ts';
-import { openMonitor } from '../../../src/kernel/netlink/monitor.ts';
+import { openFirewallMonitor, openMonitor } from '../../../src/kernel/netlink/monitor.ts';
 import { createLab, type Lab, until } from '../lab.ts';
 
 interface Heard {
@@ -122,4 +122,35 @@ test('ends with its scope or its signal, and leaves nothing open', async (t) => 
   execFileSync('ip', ['-n', lab.name, 'link', 'add', 'br9', 'type', 'bridge']);
   await settle();
   assert.equal(heard.wakes, 0);
+});
+
+const firewallChanges: readonly (readonly [string, readonly string[]])[] = [
+  ['a chain', ['-N', 'PWT']],
+  ['a rule', ['-A', 'PWT', '-j', 'ACCEPT']],
+  ['a flush', ['-F', 'PWT']],
+  ['a policy', ['-P', 'FORWARD', 'DROP']],
+];
+
+test('wakes for what iptables changes, in its own namespace', async (t) => {
+  const iptables = (netns: string, ...args: readonly string[]): string =>
+    execFileSync('ip', ['netns', 'exec', netns, 'iptables', ...args], { encoding: 'utf8' });
+  const [lab, other] = [createLab(t), createLab(t)];
+  if (!iptables(lab.name, '--version').includes('nf_tables')) return t.skip('iptables is not iptables-nft');
+  iptables(lab.name, '-S');
+  const heard = ear();
+  using _monitor = openFirewallMonitor(lab.netns, heard);
+  await settle();
+  for (const [what, args] of firewallChanges) {
+    const before = heard.wakes;
+    iptables(lab.name, ...args);
+    await until(() => heard.wakes > before, what);
+    await settle();
+  }
+  const before = heard.wakes;
+  iptables(lab.name, '-S');
+  iptables(other.name, '-N', 'PWT');
+  lab.ip('link add br1 type bridge');
+  await settle();
+  assert.equal(heard.wakes, before, 'reading, another namespace and links are no change');
+  assert.equal(heard.overruns, 0);
 });

@@ -33,6 +33,8 @@ export interface AgentHost extends OwnHost {
   notes(): string[];
   /** Starts the agent and waits until it is ready. */
   agent(t: TestContext, ...words: readonly string[]): Promise<RunningAgent>;
+  /** Starts the agent. */
+  startAgent(...words: readonly string[]): RunningAgent;
   /** Its attachments as the agent tells them. */
   status(): StatusLine[];
 }
@@ -50,6 +52,8 @@ export interface RunningAgent {
   readonly process: ChildProcess;
   /** What it has written so far. */
   log(): string;
+  /** Resolves when it is ready, or has ended. */
+  ready(): Promise<void>;
   /** Sends a signal and waits for its end. @returns milliseconds, and how it ended */
   stop(signal: 'SIGTERM' | 'SIGKILL'): Promise<{ ms: number; code: number | null }>;
 }
@@ -112,12 +116,14 @@ export async function agentHost(t: TestContext, name: string): Promise<AgentHost
         const place = path.join(stateDir, kind);
         return existsSync(place) ? readdirSync(place).map((entry) => `${kind}/${entry}`) : [];
       }),
-    agent: (test, ...words) =>
-      startAgent(test, host, [
-        ...['agent', '--state-dir', lasting, '--log-format', 'json'],
-        ...words,
-        ...files,
-      ]),
+    startAgent: (...words) =>
+      startAgent(host, ['agent', '--state-dir', lasting, '--log-format', 'json', ...words, ...files]),
+    agent: async (test, ...words) => {
+      const agent = host.startAgent(...words);
+      test.after(() => agent.stop('SIGKILL'));
+      await agent.ready();
+      return agent;
+    },
     status: () => {
       const { stdout } = runThere(command('pipewright', ['status', '--json']), { expect: 'any' });
       const answer = JSON.parse(stdout) as { agent: boolean; attachments: StatusLine[] };
@@ -128,11 +134,7 @@ export async function agentHost(t: TestContext, name: string): Promise<AgentHost
   return host;
 }
 
-async function startAgent(
-  t: TestContext,
-  { inside, env }: AgentHost,
-  args: readonly string[],
-): Promise<RunningAgent> {
+function startAgent({ inside, env }: AgentHost, args: readonly string[]): RunningAgent {
   const [first = '', ...rest] = [...inside, ...command('pipewright', args)];
   const child = spawn(first, rest, {
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -143,14 +145,12 @@ async function startAgent(
     said += text;
   });
   const ended = once(child, 'exit');
-  t.after(async () => {
-    child.kill('SIGKILL');
-    await ended;
-  });
-  await soon(() => said.includes('"msg":"ready"') || child.exitCode !== null, 15_000);
   return {
     process: child,
     log: () => said,
+    ready: async () => {
+      await soon(() => said.includes('"msg":"ready"') || child.exitCode !== null, 15_000);
+    },
     stop: async (signal) => {
       const began = Date.now();
       child.kill(signal);
@@ -184,7 +184,10 @@ export async function startOvs(t: TestContext, host: AgentHost): Promise<OwnOvs>
   const ovs: OwnOvs = {
     kill: async () => {
       const ends = daemons.map((child) => once(child, 'exit'));
-      for (const child of daemons) child.kill('SIGKILL');
+      for (const child of daemons) {
+        child.ref();
+        child.kill('SIGKILL');
+      }
       await Promise.all(ends);
       daemons = [];
       host.run('sh', ['-c', `rm -f ${folder}/*.pid ${folder}/*.ctl ${folder}/db.sock`]);

@@ -44,6 +44,7 @@ export async function startDocker(
     stop: async (signal = 'SIGTERM') => {
       if (!daemon || daemon.exitCode !== null || daemon.signalCode !== null) return;
       const containerd = Number(readFileSync(at('exec/containerd/containerd.pid'), 'utf8'));
+      daemon.ref();
       const ended = once(daemon, 'exit');
       daemon.kill(signal);
       await ended;

@@ -191,7 +191,12 @@ export class Agent {
       if (await store.read(key)) continue;
       // It may have been named by its id, or by a pid.
       const want = { ...record.want, container: { runtime: containers.runtime, name } };
-      await store.compareAndSet(key, { want, firewall: true } satisfies KeptCommand, undefined);
+      try {
+        await store.compareAndSet(key, { want, firewall: true } satisfies KeptCommand, undefined);
+      } catch (error) {
+        log.warn({ key: keyOf(record), error: textOf(error) }, 'what a command had made cannot be kept');
+        continue;
+      }
       markKept(host, record);
       log.info({ key: keyOf(record) }, 'adopted what a command had made');
     }
@@ -203,7 +208,9 @@ export class Agent {
     try {
       if (scope === 'all') await this.#ensureNetworks();
       const { wanted, unwantable } = await this.#resolve(scope);
-      await this.#removeUnwanted(view, scope, new Set(wanted.map((entry) => entry.wanted.key)));
+      // What cannot be had is wanted all the same: what there is of it stays.
+      const keys = [...wanted.map((entry) => entry.wanted.key), ...unwantable.map(({ key }) => key)];
+      await this.#removeUnwanted(view, scope, new Set(keys));
       for (const { key, why } of unwantable) this.#fail(key, why);
       const attend = scope === 'all' ? this.#attendAll(view, wanted, urgent) : this.#attendSome(wanted);
       await attend;

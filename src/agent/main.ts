@@ -8,7 +8,7 @@ import { PipewrightError } from '../errors.ts';
 import type { Topology } from '../model/topology.ts';
 import { FileStore } from '../store/file-store.ts';
 import { Agent } from './agent.ts';
-import { createLog } from './log.ts';
+import { createLog, type Log } from './log.ts';
 import { SmallHeap } from './memory.ts';
 import { notify } from './notify.ts';
 import { startServer } from './server.ts';
@@ -51,16 +51,13 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     loadTopology,
     onRound: () => heap.worked(),
   });
-  const stopped = signalled(agent);
+  const stopped = signalled(agent, log);
   await agent.start();
   using _sources = openSources(agent, { host, engine, log, paths: options.paths, firewall });
   await using _server = await startServer({ agent, host, socketPath, version, log });
   notify('READY=1');
   log.info({ socketPath, attachments: agent.status().attachments.length }, 'ready');
   await stopped;
-  notify('STOPPING=1');
-  log.info({}, 'stopping; the network stays as it is');
-  setTimeout(() => process.exit(0), patienceMs).unref();
   await agent.close();
 }
 
@@ -79,14 +76,23 @@ async function onlyOne(stateDir: string): Promise<Disposable> {
   }
 }
 
-/** Resolves at SIGTERM or SIGINT. SIGHUP reads the files anew. */
-function signalled(agent: Agent): Promise<void> {
+/**
+ * Resolves at SIGTERM or SIGINT, from when on the process has {@link patienceMs} left, whatever it waits for: an engine
+ * that does not answer may hold up the first round for half a minute. SIGHUP reads the files anew.
+ */
+function signalled(agent: Agent, log: Log): Promise<void> {
   process.on('SIGHUP', () => {
     notify('RELOADING=1');
     agent.reload();
     void agent.idle().then(() => notify('READY=1'));
   });
   return new Promise((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
+    const stop = (): void => {
+      notify('STOPPING=1');
+      log.info({}, 'stopping; the network stays as it is');
+      setTimeout(() => process.exit(0), patienceMs).unref();
+      resolve();
+    };
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, stop);
   });
 }

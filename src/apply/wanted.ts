@@ -1,5 +1,6 @@
 /** A topology with the containers that run now: what is wanted of each, with addresses that are written down first. */
 import type { Container } from '../containers/container.ts';
+import { PipewrightError } from '../errors.ts';
 import type { Topology } from '../model/topology.ts';
 import { type KnownContainer, type Resolution, resolveTopology, type Wanted } from '../plan/topology.ts';
 import type { Store } from '../store/store.ts';
@@ -18,7 +19,10 @@ export interface WantedHere {
 
 const addressesKey = 'addresses';
 
-/** What the topology wants of these containers. An address is given out for good: it is in the store before it is used. */
+/**
+ * What the topology wants of these containers. An address is given out for good: it is in the store before it is used;
+ * where it cannot be stored, its attachment is not to be had, and the others are.
+ */
 export async function resolveWanted(
   topology: Topology,
   running: readonly RunningContainer[],
@@ -32,13 +36,26 @@ export async function resolveWanted(
     running.map(({ listed }) => listed),
     remembered,
   );
+  const unwantable = [...resolution.unwantable];
+  const lost = new Set<string>();
   if (!options.dryRun && resolution.addresses.size > remembered.size) {
-    await store.compareAndSet(addressesKey, Object.fromEntries(resolution.addresses), stored?.version);
+    const addresses = Object.fromEntries(resolution.addresses);
+    try {
+      await store.compareAndSet(addressesKey, addresses, stored?.version);
+    } catch (error) {
+      if (!(error instanceof PipewrightError)) throw error;
+      const isNew = ({ key }: Wanted): boolean =>
+        Object.keys(addresses).some((slot) => slot.startsWith(`${key} `) && !remembered.has(slot));
+      for (const { key, place } of resolution.wanted.filter(isNew)) {
+        lost.add(key);
+        if (place) unwantable.push({ key, why: `its address cannot be kept: ${error.message}`, place });
+      }
+    }
   }
   const byName = new Map(running.map(({ listed, container }) => [listed.name, container]));
   const wanted = resolution.wanted.flatMap((one) => {
     const container = byName.get(one.attachment.container.name);
-    return container ? [{ wanted: one, container }] : [];
+    return container && !lost.has(one.key) ? [{ wanted: one, container }] : [];
   });
-  return { wanted, unwantable: resolution.unwantable };
+  return { wanted, unwantable };
 }

@@ -16,7 +16,10 @@ interface File<T> {
 /** Keys become paths below `root`; their names are percent-encoded, so any text can be one. */
 export class FileStore implements Store {
   readonly #root: string;
-  readonly #problems = new Map<string, string>();
+  /** By key: files that were set aside, until there is a new one. */
+  readonly #damaged = new Map<string, string>();
+  /** By key: writes that failed, until one succeeds. That the old file can be read is no cure. */
+  readonly #unwritten = new Map<string, string>();
 
   constructor(root: string) {
     this.#root = root;
@@ -38,14 +41,14 @@ export class FileStore implements Store {
     }
     const file = parse<T>(text);
     if (!file) return this.#setAside(key, path);
-    this.#problems.delete(key);
+    this.#damaged.delete(key);
     return { key, value: file.value, version: versionOf(text) };
   }
 
   /** A file that was cut off must not stop everything else; it is kept for whoever wants to look. */
   #setAside(key: string, path: string): undefined {
     renameSync(path, `${path}.damaged`);
-    this.#problems.set(key, `${path} was not readable and is now ${path}.damaged`);
+    this.#damaged.set(key, `${path} was not readable and is now ${path}.damaged`);
     return undefined;
   }
 
@@ -61,10 +64,11 @@ export class FileStore implements Store {
       }
     } catch (error) {
       const failure = storeError('write', path, error);
-      this.#problems.set(key, failure.message);
+      this.#unwritten.set(key, failure.message);
       throw failure;
     }
-    this.#problems.delete(key);
+    this.#damaged.delete(key);
+    this.#unwritten.delete(key);
     return true;
   }
 
@@ -92,7 +96,7 @@ export class FileStore implements Store {
   }
 
   problems(): readonly string[] {
-    return [...this.#problems.values()];
+    return [...this.#damaged.values(), ...this.#unwritten.values()];
   }
 
   #pathOf(key: string): string {

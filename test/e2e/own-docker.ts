@@ -18,8 +18,12 @@ export interface OwnDocker {
   pid(name: string): number;
   /** `systemctl stop docker`, or what happens to it without a warning. */
   stop(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
+  /** Ends its containers too, as the end of the machine does. */
+  crash(): Promise<void>;
   /** `systemctl start docker`. */
   start(): Promise<void>;
+  /** A signal to dockerd. */
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void;
 }
 
 /** @param flags of dockerd, `--live-restore` for example */
@@ -51,6 +55,12 @@ export async function startDocker(
       // It dies with its dockerd, but a dockerd that still sees it waits 15 s for its answer.
       await soon(() => !existsSync(`/proc/${containerd}`));
     },
+    crash: async () => {
+      await own.stop('SIGKILL');
+      killAllOf(folder);
+      await soon(() => shimsOf(folder).length === 0);
+    },
+    signal: (signal) => void daemon?.kill(signal),
     start: async () => {
       const [first = '', ...rest] = [
         ...[...host.inside, 'dockerd', '--config-file', at('daemon.json'), '-H', address],
@@ -64,9 +74,7 @@ export async function startDocker(
     },
   };
   t.after(async () => {
-    await own.stop('SIGKILL');
-    killAllOf(folder);
-    await soon(() => shimsOf(folder).length === 0);
+    await own.crash();
     rmSync(folder, { recursive: true, force: true });
   });
   await own.start();

@@ -5,6 +5,7 @@ import { containerKey } from '../../apply/state.ts';
 import type { Detaching, Made, Session } from '../../cli/session.ts';
 import type { Container, ContainerRuntime } from '../../containers/container.ts';
 import type { ResolveOptions } from '../../containers/resolve.ts';
+import { PipewrightError } from '../../errors.ts';
 import type { Place } from '../../model/topology.ts';
 import { selects } from '../../plan/topology.ts';
 import type { Agent } from '../agent.ts';
@@ -70,7 +71,13 @@ export class AgentSession implements Session {
         ? []
         : [`${key} ends with the container: the agent does not see containers of ${runtime} start`];
     }
-    await agent.keep(name, { want: { ...want, container: { runtime, name } }, firewall });
+    try {
+      await agent.keep(name, { want: { ...want, container: { runtime, name } }, firewall });
+    } catch (error) {
+      // It is connected: what cannot be had is its next life.
+      if (!(error instanceof PipewrightError)) throw error;
+      return [`${key} is connected, and ends with the container, for it cannot be kept: ${error.message}`];
+    }
     await this.#markKept(container, want.ifname);
     return [];
   }

@@ -14,13 +14,13 @@ import { containerKey } from '../apply/state.ts';
 import { resolveWanted, type WantedHere } from '../apply/wanted.ts';
 import type { Container } from '../containers/container.ts';
 import type { ContainerCache } from '../containers/running.ts';
-import type { Attachment } from '../model/attachment.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { Topology } from '../model/topology.ts';
 import { lives } from '../observe/lives.ts';
 import { HostView } from '../observe/view.ts';
 import type { Resolution, Wanted } from '../plan/topology.ts';
 import type { Store } from '../store/store.ts';
+import { adopt, type KeptCommand, keptKey, keptPrefix } from './kept.ts';
 import { type AttachmentStatus, Ledger } from './status.ts';
 import { type Scope, type TakeUrgent, Wakeable } from './wakeable.ts';
 
@@ -43,12 +43,6 @@ export interface AgentParts {
   readonly onRound?: () => void;
 }
 
-/** A one-line command that is kept: `pipework` or `pipewright attach` while the agent runs. */
-export interface KeptCommand {
-  readonly want: Attachment;
-  readonly firewall: boolean;
-}
-
 /** Something that happened, for `GET /v1/events`. */
 export interface AgentEvent {
   /** Milliseconds since 1970. */
@@ -57,8 +51,6 @@ export interface AgentEvent {
   readonly what: 'made' | 'repaired' | 'failed' | 'contested' | 'removed' | 'topology';
   readonly detail: string;
 }
-
-const keptPrefix = 'attachments';
 
 /** Milliseconds of a round about everything after which events are let in. */
 const breathMs = 3;
@@ -75,6 +67,7 @@ export class Agent {
   readonly #rounds = new Wakeable((scope, urgent) => this.#round(scope, urgent));
   #topology: Topology = { networks: [], attachments: [], expects: [] };
   #topologyProblem: string | undefined;
+  #told: ReadonlySet<string> = new Set();
   /** Why the last round was broken off: said once. */
   #brokenBy: string | undefined;
   /** Without a file nobody says what is wanted no more. */
@@ -91,7 +84,7 @@ export class Agent {
   /** Reads the files and makes all that is wanted; resolves when the first round is over. */
   async start(): Promise<void> {
     this.reload();
-    await this.#adopt();
+    await adopt(this.#parts);
     this.wake();
     await this.#rounds.idle();
   }
@@ -179,29 +172,6 @@ export class Agent {
     return true;
   }
 
-  /** What commands made while no agent ran is kept from now on. */
-  async #adopt(): Promise<void> {
-    const { host, store, containers, log } = this.#parts;
-    for (const record of host.state.records()) {
-      const { runtime, name } = record.container;
-      // What cannot be found again by its name, or has its addresses from a lease, is left to whoever made it.
-      if (runtime !== containers.runtime || record.dhcpGuest !== undefined) continue;
-      if (record.origin !== 'command' || !record.want || !lives(record.container)) continue;
-      const key = keptKey(name, record.ifname);
-      if (await store.read(key)) continue;
-      // It may have been named by its id, or by a pid.
-      const want = { ...record.want, container: { runtime: containers.runtime, name } };
-      try {
-        await store.compareAndSet(key, { want, firewall: true } satisfies KeptCommand, undefined);
-      } catch (error) {
-        log.warn({ key: keyOf(record), error: textOf(error) }, 'what a command had made cannot be kept');
-        continue;
-      }
-      markKept(host, record);
-      log.info({ key: keyOf(record) }, 'adopted what a command had made');
-    }
-  }
-
   async #round(scope: Scope, urgent: TakeUrgent): Promise<void> {
     const { host, log } = this.#parts;
     const view = new HostView(host, 'once');
@@ -212,9 +182,15 @@ export class Agent {
       const keys = [...wanted.map((entry) => entry.wanted.key), ...unwantable.map(({ key }) => key)];
       await this.#removeUnwanted(view, scope, new Set(keys));
       for (const { key, why } of unwantable) this.#fail(key, why);
+      // A disk that was full has room again without telling anybody.
+      const waits = unwantable.map(({ key }) => this.#ledger(key).waitMs());
+      if (waits.length > 0) this.#retry('unwantable', undefined, Math.min(...waits) + 1);
       const attend = scope === 'all' ? this.#attendAll(view, wanted, urgent) : this.#attendSome(wanted);
       await attend;
-      if (scope === 'all') this.#markWaiting(new Set(wanted.map((entry) => entry.wanted.key)));
+      if (scope === 'all') {
+        this.#markWaiting(new Set(keys));
+        this.#tellProblems();
+      }
       this.#brokenBy = undefined;
     } catch (error) {
       // Docker is away, or the state directory: looked at again when it is back, or after a while.
@@ -224,6 +200,14 @@ export class Agent {
       this.#retry('round', undefined, 2000);
     }
     this.#parts.onRound?.();
+  }
+
+  /** The log has each once; the status has them for as long as they last. */
+  #tellProblems(): void {
+    const { log, store } = this.#parts;
+    const problems = store.problems();
+    for (const problem of problems) if (!this.#told.has(problem)) log.warn({}, problem);
+    this.#told = new Set(problems);
   }
 
   async #ensureNetworks(): Promise<void> {
@@ -253,14 +237,17 @@ export class Agent {
   }
 
   async #removeUnwanted(view: HostView, scope: Scope, wanted: ReadonlySet<string>): Promise<void> {
-    const { host } = this.#parts;
+    const { host, store } = this.#parts;
     const { runtime } = this.#parts.containers;
     const records =
       scope === 'all'
         ? view.records()
         : [...scope].flatMap((id) => host.state.recordsOf(containerKey({ runtime, id })));
+    // Of what was kept in a file that is damaged nobody said that it is wanted no more.
+    const isForgotten = ({ container, ifname }: AttachmentRecord): boolean =>
+      this.#hasFiles && !store.isDamaged(keptKey(container.name, ifname));
     const unwanted = unwantedRecords(records, wanted).filter(
-      ({ container }) => this.#hasFiles || !lives(container),
+      (record) => isForgotten(record) || !lives(record.container),
     );
     if (unwanted.length === 0) return;
     const targets = unwanted.map((record) => ({ container: containerOf(record), ifname: record.ifname }));
@@ -387,14 +374,6 @@ function byContainer(wanted: readonly WantedHere[]): { container: Container; all
     else groups.set(container.id, { container, all: [one] });
   }
   return [...groups.values()];
-}
-
-function keptKey(container: string, ifname: string): string {
-  return `${keptPrefix}/${container} ${ifname}`;
-}
-
-function markKept(host: Host, record: AttachmentRecord): void {
-  host.state.writeRecord(containerKey(record.container), { ...record, origin: 'kept' });
 }
 
 function summary(steps: readonly { readonly command: string }[]): string {

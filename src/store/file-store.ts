@@ -1,12 +1,24 @@
 /** A store of small JSON files in a directory: written whole or not at all, readable by people. */
 import { createHash } from 'node:crypto';
-import { type FSWatcher, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, watch } from 'node:fs';
+import {
+  existsSync,
+  type FSWatcher,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  watch,
+} from 'node:fs';
 import { PipewrightError } from '../errors.ts';
 import type { Store, Stored } from './store.ts';
 import { writeAtomically } from './write.ts';
 
 /** The format of the files; another number means another program wrote them. */
 const format = 1;
+
+/** What the name of a damaged file ends with. */
+const setAsideAs = '.damaged';
 
 interface File<T> {
   readonly format: number;
@@ -16,8 +28,6 @@ interface File<T> {
 /** Keys become paths below `root`; their names are percent-encoded, so any text can be one. */
 export class FileStore implements Store {
   readonly #root: string;
-  /** By key: files that were set aside, until there is a new one. */
-  readonly #damaged = new Map<string, string>();
   /** By key: writes that failed, until one succeeds. That the old file can be read is no cure. */
   readonly #unwritten = new Map<string, string>();
 
@@ -40,16 +50,8 @@ export class FileStore implements Store {
       throw storeError('read', path, error);
     }
     const file = parse<T>(text);
-    if (!file) return this.#setAside(key, path);
-    this.#damaged.delete(key);
+    if (!file) return setAside(path);
     return { key, value: file.value, version: versionOf(text) };
-  }
-
-  /** A file that was cut off must not stop everything else; it is kept for whoever wants to look. */
-  #setAside(key: string, path: string): undefined {
-    renameSync(path, `${path}.damaged`);
-    this.#damaged.set(key, `${path} was not readable and is now ${path}.damaged`);
-    return undefined;
   }
 
   async compareAndSet<T>(key: string, value: T | undefined, version: string | undefined): Promise<boolean> {
@@ -67,7 +69,6 @@ export class FileStore implements Store {
       this.#unwritten.set(key, failure.message);
       throw failure;
     }
-    this.#damaged.delete(key);
     this.#unwritten.delete(key);
     return true;
   }
@@ -95,12 +96,30 @@ export class FileStore implements Store {
     return { [Symbol.dispose]: () => watcher.close() };
   }
 
+  isDamaged(key: string): boolean {
+    return existsSync(`${this.#pathOf(key)}${setAsideAs}`);
+  }
+
   problems(): readonly string[] {
-    return [...this.#damaged.values(), ...this.#unwritten.values()];
+    const damaged = readdirSync(this.#root, { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith(setAsideAs))
+      .sort()
+      .map((name) => `${this.#root}/${name}`)
+      .map((path) => `${path.slice(0, -setAsideAs.length)} was not readable: look at ${path}, and delete it`);
+    return [...damaged, ...this.#unwritten.values()];
   }
 
   #pathOf(key: string): string {
     return `${this.#root}/${key.split('/').map(fileNameOf).join('/')}.json`;
+  }
+}
+
+/** A file that was cut off must not stop everything else; it is kept until somebody has looked at it. */
+function setAside(path: string): undefined {
+  try {
+    renameSync(path, `${path}${setAsideAs}`);
+  } catch (error) {
+    throw storeError('read', path, error);
   }
 }
 

@@ -21,6 +21,8 @@ export interface Store {
   list<T>(prefix: string): Promise<readonly Stored<T>[]>;
   /** Calls `onWake` when something below the prefix may have changed. It says no more than that: read again. */
   watch(prefix: string, onWake: () => void): Disposable;
+  /** Whether there was a value of this key that could not be read, and nobody has looked after it yet. */
+  isDamaged(key: string): boolean;
   /** What could not be read or written, for `status`; empty when all is well. */
   problems(): readonly string[];
 }

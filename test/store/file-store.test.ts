@@ -56,9 +56,12 @@ test('a file that was cut off is set aside and named, and the rest goes on', asy
     (await store.list('a')).map(({ key }) => key),
     ['a/two'],
   );
-  assert.match(store.problems().join(), /one\.json was not readable and is now .*one\.json\.damaged/);
+  assert.match(store.problems().join(), /one\.json was not readable: look at .*one\.json\.damaged/);
   assert.ok(readdirSync(path.join(root, 'a')).includes('one.json.damaged'));
+  assert.deepEqual([store.isDamaged('a/one'), store.isDamaged('a/two')], [true, false]);
   assert.equal(await store.compareAndSet('a/one', 3, undefined), true);
+  assert.equal(new FileStore(root).problems().length, 1, 'until somebody has looked at it');
+  rmSync(path.join(root, 'a/one.json.damaged'));
   assert.deepEqual(store.problems(), []);
 });
 
@@ -81,6 +84,7 @@ test('on a full disk the old file stays, and the failure is told', async (t) => 
     const refusal = { errno: 'ENOSPC', hint: /disk is full/ };
     await assert.rejects(store.compareAndSet('k', 'x'.repeat(100_000), version), refusal);
     assert.equal((await store.read('k'))?.value, 'old');
+    assert.match(store.problems().join(), /ENOSPC/, 'also when the old one was read');
     assert.deepEqual(readdirSync(root), ['k.json']);
     assert.match(readFileSync(path.join(root, 'k.json'), 'utf8'), /old/);
   } finally {

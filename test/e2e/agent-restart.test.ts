@@ -1,9 +1,8 @@
-/** The agent keeps scenes 1 and 2 of the brief through restarts of containers, and of itself. */
+/** An agent that starts again, alone on its state directory, and follows its file. examples.test.ts has the rest. */
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { cidrs, containerPid, ensureImage, type Json, jsonIn, ping, run, skipUnless } from '../lab.ts';
-import { type AgentHost, agentHost, type RunningAgent, soon, startOvs } from './agent-ground.ts';
+import { cidrs, containerPid, ensureImage, ping, run, skipUnless } from '../lab.ts';
+import { type AgentHost, agentHost, type RunningAgent, soon } from './agent-ground.ts';
 import { defaults, nicOn } from './support.ts';
 
 /** Containers of a scene, by a short name; a new container of the same name is another container. */
@@ -73,32 +72,6 @@ attachments:
   return { host, containers: [one, two], yaml, check };
 }
 
-/** Two VLANs on one Open vSwitch bridge, with the same subnet in both. */
-async function vlans(t: TestContext): Promise<Scene> {
-  const host = await agentHost(t, 'agv');
-  await startOvs(t, host);
-  const names = containers(t, 'agv', 4);
-  host.run('ovs-vsctl', ['add-br', 'ovs0', '--', 'set', 'bridge', 'ovs0', 'datapath_type=netdev']);
-  const yaml = `
-networks:
-  vlan100: { kind: ovs, bridge: ovs0, vlan: 100, subnet: 192.168.0.0/24 }
-  vlan200: { kind: ovs, bridge: ovs0, vlan: 200, subnet: 192.168.0.0/24 }
-attachments:
-${names.map((name, i) => `  - { container: ${name}, network: vlan${i < 2 ? 100 : 200}, addresses: 192.168.0.${i + 1}/24 }`).join('\n')}
-`;
-  const check = (): void => {
-    const [a = 0, b = 0, c = 0, d = 0] = names.map(containerPid);
-    assert.ok(ping(a, '192.168.0.2', 5) && ping(c, '192.168.0.4', 5));
-    assert.ok(!ping(a, '192.168.0.3') && !ping(b, '192.168.0.4') && !ping(d, '192.168.0.1'));
-    const ports = host.run('ovs-vsctl', ['list-ports', 'ovs0']).stdout.split('\n').filter(Boolean);
-    assert.equal(ports.length, 4, ports.join(' '));
-    const ends = jsonIn<Json & { ifname: string }>(host.name, 'ip', ['-j', 'link', 'show', 'type', 'veth']);
-    assert.deepEqual(ends.map(({ ifname }) => ifname).sort(), ports.sort());
-    assert.equal(host.notes().filter((note) => note.startsWith('attachments')).length, 4);
-  };
-  return { host, containers: names, yaml, check };
-}
-
 /** Waits until the agent calls everything healthy, then looks whether it is. */
 async function allWell({ host, containers: names, check }: Scene, agent: RunningAgent): Promise<void> {
   const isWell = (): boolean => {
@@ -120,67 +93,6 @@ async function allWell({ host, containers: names, check }: Scene, agent: Running
   };
   if ((await soon(holds, 4000)) === undefined) throw failure;
 }
-
-const acts: Record<string, (names: readonly string[]) => void> = {
-  'docker restart': (names) => void run('docker', ['restart', '-t', '0', ...names]),
-  'docker stop and start': (names) => {
-    run('docker', ['stop', '-t', '0', ...names]);
-    run('docker', ['start', ...names]);
-  },
-  'docker rm, and run under the same name': (names) => {
-    run('docker', ['rm', '-f', ...names]);
-    for (const name of names) start(name);
-  },
-};
-
-async function play(t: TestContext, scene: Scene): Promise<void> {
-  const { host, containers: names } = scene;
-  host.write(scene.yaml);
-  let agent = await host.agent(t);
-  await t.test('at its start', () => allWell(scene, agent));
-  for (const [name, act] of Object.entries(acts)) {
-    await t.test(name, async () => {
-      act(names);
-      await allWell(scene, agent);
-    });
-  }
-  await t.test('the agent is killed, containers restart meanwhile, and it starts again', async () => {
-    await agent.stop('SIGKILL');
-    scene.check();
-    for (const act of Object.values(acts)) act(names.slice(0, 1));
-    run('docker', ['restart', '-t', '0', ...names.slice(1)]);
-    agent = await host.agent(t);
-    await allWell(scene, agent);
-  });
-  await t.test('it is killed at any moment of all of that', async () => {
-    for (let round = 0; round < 6; round++) {
-      const restart = run.bind(undefined, 'docker', ['restart', '-t', '0', ...names]);
-      const killing = sleep(Math.random() * 400).then(() => agent.stop('SIGKILL'));
-      restart();
-      await killing;
-      agent = await host.agent(t);
-    }
-    await allWell(scene, agent);
-  });
-  await t.test('SIGTERM ends it within 5 s, and the network stays', async () => {
-    const { ms, code } = await agent.stop('SIGTERM');
-    assert.ok(ms < 5000, `${ms} ms`);
-    assert.equal(code, 0);
-    scene.check();
-    agent = await host.agent(t);
-    await allWell(scene, agent);
-  });
-}
-
-test('scene 1: a LAN with its gateway', async (t) => {
-  if (skipUnless(t, 'root', 'docker')) return;
-  await play(t, await lan(t));
-});
-
-test('scene 2: VLANs on Open vSwitch', async (t) => {
-  if (skipUnless(t, 'root', 'docker', 'ovs')) return;
-  await play(t, await vlans(t));
-});
 
 test('an agent starts again without the loss of a packet', async (t) => {
   if (skipUnless(t, 'root', 'docker')) return;

@@ -100,7 +100,7 @@ async function allWell(scene: Scene, agent: RunningAgent): Promise<void> {
       return false;
     }
   };
-  const took = await soon(holds, 20_000);
+  const took = await soon(holds, 60_000);
   assert.ok(took !== undefined, `${failure}\n${agent.log()}`);
   assert.deepEqual(await unmet(scene), []);
   assert.equal(scene.host.on('plan').stdout, 'nothing to do\n');

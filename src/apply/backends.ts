@@ -16,7 +16,7 @@ export function backendsOf(host: Host): Backends {
 }
 
 async function runOvs(host: Host, op: Extract<Operation, { do: `ovs.${string}` }>): Promise<void> {
-  const [db, { addBridge, delBridge }, { addPort, delPort, setPortTag }] = await Promise.all([
+  const [db, { addBridge, delBridge }, { addPort, delPort, setPortVlans }] = await Promise.all([
     host.ovs(),
     import('../ovs/bridge.ts'),
     import('../ovs/port.ts'),
@@ -34,12 +34,15 @@ async function runOvs(host: Host, op: Extract<Operation, { do: `ovs.${string}` }
     case 'ovs.port.add': {
       const externalIds = { ...op.externalIds };
       const portExternalIds = { [ovsMark]: String(op.group) };
-      await addPort(db, { bridge: op.bridge, port: op.port, tag: op.vid, externalIds, portExternalIds });
+      const { bridge, port, vid: tag, trunks } = op;
+      await addPort(db, { bridge, port, tag, trunks, externalIds, portExternalIds });
       return;
     }
-    case 'ovs.port.set':
-      await setPortTag(db, op.port, op.vid);
+    case 'ovs.port.set': {
+      const { vid, ...trunks } = op.set;
+      await setPortVlans(db, op.port, { ...trunks, ...(vid === undefined ? {} : { tag: vid }) });
       return;
+    }
     case 'ovs.port.del':
       await delPort(db, { port: op.port, ...onlyIf });
       return;

@@ -62,7 +62,10 @@ const attach = buildCommand({
       hostIfname: valued("Name of the host's end", 'NAME'),
       address: repeated('IP/PREFIX[@GATEWAY], IPv4 or IPv6; several by commas or by repeating', 'ADDR'),
       gateway: repeated('Default gateway, one for each address family', 'IP'),
-      route: repeated('"PREFIX via GATEWAY", or PREFIX for a directly connected one', 'ROUTE'),
+      route: repeated(
+        '"PREFIX via GATEWAY table TABLE metric METRIC", or less of it; without via it is directly connected',
+        'ROUTE',
+      ),
       mac: valued('MAC address, or U:TEXT for a stable one made from the text', 'MAC'),
       vlan: valued('VLAN id, 1 to 4094', 'VID'),
       mtu: valued('Bytes; by default that of the network', 'MTU'),

@@ -1,6 +1,14 @@
 /** The options of `pipewright attach`, read into an attachment: every value is checked here, once. */
 import { PipewrightError } from '../errors.ts';
-import { isUnicastMac, macFromText, parseCidr, parseIp, parseMac, whyNoHost } from '../model/address.ts';
+import {
+  everything,
+  isUnicastMac,
+  macFromText,
+  parseCidr,
+  parseIp,
+  parseMac,
+  whyNoHost,
+} from '../model/address.ts';
 import {
   type AddrSpec,
   type Attachment,
@@ -12,6 +20,7 @@ import {
 } from '../model/attachment.ts';
 import type { NetworkType } from '../model/observed.ts';
 import { checkIfname, checkPkey, checkVid, printable } from './names.ts';
+import { parseMetric, parseTable, splitRoute, whyNoDefault } from './route-words.ts';
 
 /** As typed; what is absent was not. */
 export interface AttachOptionTexts {
@@ -216,16 +225,33 @@ function parseGateway(option: string, text: string) {
   return gateway;
 }
 
-/** `10.5.0.0/16 via 10.0.0.1`, `10.5.0.0/16@10.0.0.1`, or `10.5.0.0/16` for a directly connected subnet. */
+/**
+ * `10.5.0.0/16 via 10.0.0.1`, `10.5.0.0/16@10.0.0.1`, or `10.5.0.0/16` for a directly connected subnet; with
+ * `table 100` and `metric 50`; `default via 10.0.0.1` with one of these.
+ */
 function parseRoute(text: string): RouteSpec {
-  const [, prefix = '', gatewayText] = /^(\S+?)(?:(?:\s+via\s+|@)(\S+))?$/.exec(text.trim()) ?? [];
-  const dst = parseCidr(prefix);
-  if (!dst) throw bad('--route', text, 'a route is PREFIX via GATEWAY, as in 10.5.0.0/16 via 10.0.0.1');
-  if (gatewayText === undefined) return { dst };
-  const gateway = parseGateway('--route', gatewayText);
-  if (gateway.family !== dst.family)
+  const words = splitRoute(text);
+  const gateway = words?.via === undefined ? undefined : parseGateway('--route', words.via);
+  const dst = words?.to === 'default' && gateway ? everything(gateway.family) : parseCidr(words?.to ?? '');
+  if (!words || !dst)
+    throw bad('--route', text, 'a route is PREFIX via GATEWAY, as in 10.5.0.0/16 via 10.0.0.1');
+  if (gateway && gateway.family !== dst.family)
     throw bad('--route', text, 'prefix and gateway are of different families');
-  return { dst, gateway: gateway.ip };
+  const spec = {
+    dst,
+    ...(gateway ? { gateway: gateway.ip } : {}),
+    ...(words.table === undefined ? {} : { table: numberOf(text, words.table, parseTable) }),
+    ...(words.metric === undefined ? {} : { metric: numberOf(text, words.metric, parseMetric) }),
+  };
+  const why = whyNoDefault(spec);
+  if (why !== undefined) throw bad('--route', text, `it ${why}: use --gateway, or say a table or a metric`);
+  return spec;
+}
+
+function numberOf(route: string, text: string, parse: (text: string) => number | string): number {
+  const read = parse(text);
+  if (typeof read === 'string') throw bad('--route', route, `"${printable(text)}" ${read}`);
+  return read;
 }
 
 function parseMacOption(text: string): string {

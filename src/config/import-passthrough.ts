@@ -1,6 +1,7 @@
 /** `pipework route`, `rule` and `tc` lines -> the attachment that they are about. */
 import { contains, formatCidr, parseCidr, parseIp } from '../model/address.ts';
 import type { PipeworkPassthrough } from './pipework.ts';
+import { parseMetric, parseTable } from './route-words.ts';
 import { prefix, rate } from './topology/values.ts';
 import type { WrittenAttachment } from './topology/write.ts';
 
@@ -34,22 +35,30 @@ function pairs(words: readonly string[], known: readonly string[]): Map<string, 
 /** `default via GATEWAY`, `10.5.0.0/16 via GATEWAY dev eth1`. */
 function addRoute(words: readonly string[], own: readonly WrittenAttachment[]): string | undefined {
   const [to = '', ...rest] = words[0] === 'to' ? words.slice(1) : words;
-  const options = pairs(rest, ['via', 'dev']);
+  const options = pairs(rest, ['via', 'dev', 'table', 'metric']);
   const via = options?.get('via');
   const dev = options?.get('dev');
   const isDefault = ['default', '0.0.0.0/0', '::/0'].includes(to);
   if (options === undefined || (via !== undefined && parseIp(via) === undefined)) {
-    return 'of a route, a file says only where to, via and by which interface';
+    return 'of a route, a file says only where to, via, by which interface, the table and the metric';
+  }
+  const numbers = [parseTable(options.get('table') ?? 'main'), parseMetric(options.get('metric') ?? '1')];
+  if (numbers.some((read) => typeof read === 'string')) {
+    return 'of a route, a file takes a numbered table, or main, and a metric from 1 on';
   }
   const attachment = own.find((candidate) =>
     dev === undefined ? own.length === 1 || reaches(candidate, via) : (candidate.ifname ?? 'eth1') === dev,
   );
   if (attachment === undefined) return 'it cannot be told which interface this is about';
-  if (!isDefault) {
+  if (!isDefault || options.has('table') || options.has('metric')) {
     const read = prefix.safeParse(to);
-    if (!read.success) return `"${to}" is not a subnet`;
-    const text = formatCidr(read.data);
-    attachment.routes = [...(attachment.routes ?? []), via === undefined ? text : `${text} via ${via}`];
+    if (!isDefault && !read.success) return `"${to}" is not a subnet`;
+    const words = ['via', 'table', 'metric'].flatMap((name) => {
+      const value = options.get(name);
+      return value === undefined ? [] : [`${name} ${value}`];
+    });
+    const route = [read.success ? formatCidr(read.data) : to, ...words].join(' ');
+    attachment.routes = [...(attachment.routes ?? []), route];
     return undefined;
   }
   if (via === undefined) return 'a default route needs a gateway';

@@ -94,6 +94,11 @@ export function formatCidr(cidr: Cidr): string {
   return `${cidr.ip}/${cidr.prefixLen}`;
 }
 
+/** The prefix of length 0, which all addresses of the family are in. */
+export function everything(family: Family): Cidr {
+  return { family, ip: family === 4 ? '0.0.0.0' : '::', prefixLen: 0 };
+}
+
 function masked(cidr: Cidr, hostBit: 0 | 1): string {
   const bytes = ipToBytes(cidr.ip).map((byte, i) => {
     const kept = Math.min(8, Math.max(0, cidr.prefixLen - 8 * i));

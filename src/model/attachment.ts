@@ -20,8 +20,16 @@ export type IpvlanMode = (typeof ipvlanModes)[number];
 export type Network =
   /** A Linux bridge; created when it does not exist. */
   | { readonly kind: 'bridge'; readonly name: string }
-  /** An Open vSwitch bridge; created when it does not exist. `vid` is the port's tag. */
-  | { readonly kind: 'ovs'; readonly name: string; readonly vid?: number }
+  /**
+   * An Open vSwitch bridge; created when it does not exist. `vid` is the port's tag; `trunks` are the VLANs that pass with
+   * their tags, sorted, 0 for frames without one. Without either the port carries every VLAN.
+   */
+  | {
+      readonly kind: 'ovs';
+      readonly name: string;
+      readonly vid?: number;
+      readonly trunks?: readonly number[];
+    }
   /** A macvlan child of a NIC, or of its 802.1Q sub-interface when `vid` is given. */
   | { readonly kind: 'macvlan'; readonly uplink: string; readonly mode: MacvlanMode; readonly vid?: number }
   /** An ipvlan child, likewise. */
@@ -41,11 +49,16 @@ export interface AddrSpec {
   readonly gateway?: { readonly family: Family; readonly ip: string };
 }
 
-/** A route of the container, `ip route add DST via GATEWAY`. */
+/** A route of the container, `ip route add DST via GATEWAY table TABLE metric METRIC`. */
 export interface RouteSpec {
+  /** Of length 0: the default route, of another table or metric than a gateway's. */
   readonly dst: Cidr;
   /** Absent: directly connected (`scope link`). */
   readonly gateway?: string;
+  /** RT_TABLE_*; absent: 254, main. */
+  readonly table?: number;
+  /** Absent: the kernel's own, 0 for IPv4 and 1024 for IPv6. */
+  readonly metric?: number;
 }
 
 /** A policy rule in the container, `ip rule add from FROM to TO lookup TABLE priority PRIORITY`. */

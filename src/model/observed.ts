@@ -15,6 +15,14 @@ export interface LinkWithAddrs {
   readonly phy?: string;
 }
 
+/** A port of Open vSwitch. */
+export interface ObservedOvsPort {
+  readonly bridge: string;
+  readonly vid: number | undefined;
+  /** Sorted; empty: every VLAN, unless there is a `vid`. */
+  readonly trunks: readonly number[];
+}
+
 /** The host's side. */
 export interface ObservedHost {
   /** The link that the network is named after: the bridge, the Open vSwitch bridge's local port, the uplink. */
@@ -30,7 +38,7 @@ export interface ObservedHost {
   /** The NIC that moves into the container. */
   readonly moving: LinkWithAddrs | undefined;
   /** Where the port of the host's end is in Open vSwitch, whatever bridge it is on. */
-  readonly ovsPort: { readonly bridge: string; readonly vid: number | undefined } | undefined;
+  readonly ovsPort: ObservedOvsPort | undefined;
   /** Ports that we made whose link is gone, with the container they were for. */
   readonly deadPorts: readonly string[];
   /** Docker forwards nothing between the ports of this bridge, and no rule of ours lets it. */

@@ -2,6 +2,7 @@
 import { type Cidr, formatCidr } from './address.ts';
 import type { IpvlanMode, MacvlanMode, RuleSpec } from './attachment.ts';
 import type { Addr, Route } from './link.ts';
+import { mainTable } from './route.ts';
 
 /** Which of the two namespaces: the one the program runs for, or the container's. */
 export type Side = 'host' | 'guest';
@@ -40,6 +41,12 @@ export interface LinkChange {
   readonly group?: number;
 }
 
+/** VLANs of a port of Open vSwitch: what is absent stays; null and an empty list take the setting away. */
+export interface PortVlans {
+  readonly vid?: number | null;
+  readonly trunks?: readonly number[];
+}
+
 /** What a NIC loses when it leaves the host, to be given back with it. */
 export interface SavedLink {
   readonly name: string;
@@ -61,6 +68,8 @@ export interface PlannedRoute {
   readonly gateway?: string;
   /** RT_SCOPE_LINK when there is no gateway. */
   readonly link: string;
+  /** Absent: main. */
+  readonly table?: number;
   readonly metric?: number;
 }
 
@@ -126,10 +135,11 @@ export type Operation =
       readonly bridge: string;
       readonly port: string;
       readonly vid?: number;
+      readonly trunks?: readonly number[];
       readonly group: number;
       readonly externalIds: Readonly<Record<string, string>>;
     }
-  | { readonly do: 'ovs.port.set'; readonly port: string; readonly vid: number | undefined }
+  | { readonly do: 'ovs.port.set'; readonly port: string; readonly set: PortVlans }
   | { readonly do: 'ovs.port.del'; readonly port: string; readonly onlyGroup?: number }
   | { readonly do: 'firewall.allow'; readonly bridge: string }
   | { readonly do: 'firewall.revoke'; readonly bridge: string };
@@ -148,8 +158,14 @@ export interface Step {
 function route(route: PlannedRoute): string {
   const dst = route.dst ? formatCidr(route.dst) : 'default';
   const via = route.gateway ? ` via ${route.gateway}` : '';
+  const table = route.table === undefined ? '' : ` table ${route.table}`;
   const metric = route.metric === undefined ? '' : ` metric ${route.metric}`;
-  return `${dst}${via} dev ${route.link}${metric}`;
+  return `${dst}${via} dev ${route.link}${table}${metric}`;
+}
+
+function formerRoute({ dst, gateway, table }: Route): string {
+  const where = table === mainTable ? '' : ` table ${table}`;
+  return `${dst ? formatCidr(dst) : 'default'}${gateway ? ` via ${gateway}` : ''}${where}`;
 }
 
 function newLink(name: string, link: PlannedLink): string {
@@ -185,6 +201,12 @@ function rule({ from, to, table, priority }: RuleSpec): string {
   const words = [from && `from ${formatCidr(from)}`, to && `to ${formatCidr(to)}`, `lookup ${table}`];
   if (priority !== undefined) words.push(`priority ${priority}`);
   return words.filter((word) => word !== undefined).join(' ');
+}
+
+/** Columns of the table Port as ovs-vsctl takes them; `[]` is none. */
+function portVlans({ vid, trunks }: PortVlans): string {
+  const tag = vid === undefined ? '' : ` tag=${vid ?? '[]'}`;
+  return trunks === undefined ? tag : `${tag} trunks=${trunks.length === 0 ? '[]' : trunks.join(',')}`;
 }
 
 /** The command a person would have typed for this operation. GUEST stands for the container's namespace. */
@@ -229,17 +251,15 @@ export function describe(op: Operation): string {
     case 'route.del':
       return `${ip} route del ${route(op.route)}`;
     case 'route.restore':
-      return `${ip} route replace ${op.route.dst ? formatCidr(op.route.dst) : 'default'}${op.route.gateway ? ` via ${op.route.gateway}` : ''} (as before)`;
+      return `${ip} route replace ${formerRoute(op.route)} (as before)`;
     case 'ovs.bridge.add':
       return `ovs-vsctl add-br ${op.name}`;
     case 'ovs.bridge.del':
       return `ovs-vsctl --if-exists del-br ${op.name}`;
     case 'ovs.port.add':
-      return `ovs-vsctl add-port ${op.bridge} ${op.port}${op.vid === undefined ? '' : ` tag=${op.vid}`}`;
+      return `ovs-vsctl add-port ${op.bridge} ${op.port}${portVlans(op)}`;
     case 'ovs.port.set':
-      return op.vid === undefined
-        ? `ovs-vsctl clear port ${op.port} tag`
-        : `ovs-vsctl set port ${op.port} tag=${op.vid}`;
+      return `ovs-vsctl set port ${op.port}${portVlans(op.set)}`;
     case 'ovs.port.del':
       return `ovs-vsctl --if-exists del-port ${op.port}`;
     case 'firewall.allow':

@@ -43,7 +43,13 @@ interface NetworkCommon {
 export type NetworkSpec = NetworkCommon &
   (
     | { readonly kind: 'bridge'; readonly bridge: string }
-    | { readonly kind: 'ovs'; readonly bridge: string; readonly vid?: number }
+    | {
+        readonly kind: 'ovs';
+        readonly bridge: string;
+        readonly vid?: number;
+        /** Sorted. */
+        readonly trunks?: readonly number[];
+      }
     | { readonly kind: 'macvlan'; readonly uplink: string; readonly mode: MacvlanMode; readonly vid?: number }
     | { readonly kind: 'ipvlan'; readonly uplink: string; readonly mode: IpvlanMode; readonly vid?: number }
     | { readonly kind: 'phys'; readonly uplink: string; readonly vid?: number }
@@ -66,6 +72,8 @@ export interface AttachmentSpec {
   /** Instead of a MAC: a stable one is made from this text and the container's name. */
   readonly unique?: string;
   readonly vid?: number;
+  /** Sorted; of a port of Open vSwitch. */
+  readonly trunks?: readonly number[];
   readonly mtu?: number;
   readonly routes: readonly RouteSpec[];
   readonly rules: readonly RuleSpec[];

@@ -146,7 +146,11 @@ async function observePorts(
   const ours = await view.ports(ovsMark);
   const port = ours.find(({ name }) => name === hostEnd?.name);
   return {
-    ovsPort: port && { bridge: port.bridge, vid: port.tag },
+    ovsPort: port && {
+      bridge: port.bridge,
+      vid: port.tag,
+      trunks: [...port.trunks].sort((x, y) => x - y),
+    },
     deadPorts: wanted ? ours.map(({ name }) => name).filter((name) => !exactLink(view.netns, name)) : [],
   };
 }

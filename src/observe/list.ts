@@ -68,9 +68,10 @@ function now({
   };
 }
 
-/** `KIND:NAME`, with `@VID` where there is one. */
+/** `KIND:NAME`, with `@VID` where there is one, or `@trunks=VID,VID`. */
 export function formatNetwork(network: Network): string {
   const name = 'uplink' in network ? network.uplink : 'name' in network ? network.name : undefined;
   const vid = 'vid' in network && network.vid !== undefined ? `@${network.vid}` : '';
+  if (network.kind === 'ovs' && network.trunks) return `ovs:${name}@trunks=${network.trunks.join(',')}`;
   return name === undefined ? network.kind : `${network.kind}:${name}${vid}`;
 }

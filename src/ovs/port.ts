@@ -244,13 +244,13 @@ export async function delPort(
 }
 
 /**
- * Makes the port an access port of VLAN `tag`, or with undefined one of no VLAN. `ovs-vsctl set port PORT tag=TAG`.
- * Throws OVS_REFUSED (ENOENT) when there is no such port.
+ * Sets the VLANs of a port: `ovs-vsctl set port PORT tag=TAG trunks=VID,VID`. What is absent stays; null and an empty list
+ * take the setting away. Throws OVS_REFUSED (ENOENT) when there is no such port.
  */
-export async function setPortTag(
+export async function setPortVlans(
   db: Ovsdb,
   port: string,
-  tag: number | undefined,
+  { tag, trunks }: { readonly tag?: number | null; readonly trunks?: readonly number[] },
   wait: Wait = defaultWait,
 ): Promise<void> {
   const about = { op: 'ovs.port.change', subject: port };
@@ -258,7 +258,10 @@ export async function setPortTag(
     op: 'update',
     table: 'Port',
     where: [['name', '==', port]],
-    row: { tag: tag ?? setOf([]) },
+    row: {
+      ...(tag === undefined ? {} : { tag: tag ?? setOf([]) }),
+      ...(trunks === undefined ? {} : { trunks: setOf(trunks) }),
+    },
   };
   const [updated] = await commit(db, { about, steps: [{ operation }] }, wait);
   if ((updated?.count ?? 0) === 0) {

@@ -6,6 +6,7 @@ import type { Route } from '../model/link.ts';
 import { vlanIfnameFor } from '../model/naming.ts';
 import type { LinkWithAddrs, Observed } from '../model/observed.ts';
 import type { Operation, PlannedLink, PlannedRoute, SavedLink, Step } from '../model/operation.ts';
+import { defaultMetric, plannedRoute } from '../model/route.ts';
 import { planRates, planRules, planSysctls } from './extras.ts';
 
 /** MTU that `ip link add` gives an Ethernet link when nothing else is said. */
@@ -13,9 +14,6 @@ const defaultMtu = 1500;
 
 /** RFC 8200, section 5. On a link with less the kernel switches IPv6 off, with all addresses. */
 export const ipv6MinMtu = 1280;
-
-/** The metric that a default route has when none is given: what `route replace` would replace. */
-const defaultMetric: Readonly<Record<Family, number>> = { 4: 0, 6: 1024 };
 
 /** All steps for an attachment whose interface does not exist yet. Throws when it cannot be made. */
 export function planCreate(want: Attachment, seen: Observed): Step[] {
@@ -237,7 +235,7 @@ function planPort(want: Attachment, seen: Observed): Step[] {
 /** The port of Open vSwitch for a host's end, with the original's external_ids. */
 export function portStep(want: Attachment, seen: Observed, port: string, because: string): Step {
   if (want.network.kind !== 'ovs') throw new Error('only an ovs network has ports');
-  const { name, vid } = want.network;
+  const { name, vid, trunks } = want.network;
   return {
     op: {
       do: 'ovs.port.add',
@@ -246,6 +244,7 @@ export function portStep(want: Attachment, seen: Observed, port: string, because
       group: seen.group,
       externalIds: portIds(seen, port, { bridge: name, vid }),
       ...(vid === undefined ? {} : { vid }),
+      ...(trunks === undefined ? {} : { trunks }),
     },
     because,
     undo: [{ do: 'ovs.port.del', port, onlyGroup: seen.group }],
@@ -283,11 +282,7 @@ function planLayer3(want: Attachment, seen: Observed): Step[] {
     ...planGateways(want, seen),
     ...want.routes.map(
       (route): Step => ({
-        op: {
-          do: 'route.replace',
-          side: 'guest',
-          route: { ...route, family: route.dst.family, link: want.ifname },
-        },
+        op: { do: 'route.replace', side: 'guest', route: plannedRoute(route, want.ifname) },
         because: 'asked for',
         undo: [],
       }),

@@ -1,11 +1,12 @@
 /** What differs between a wanted attachment and the interface that is there: changed in place, or made anew. Pure. */
 import { PipewrightError } from '../errors.ts';
 import { type Cidr, contains, formatCidr } from '../model/address.ts';
-import { type Attachment, formatContainer } from '../model/attachment.ts';
+import { type Attachment, formatContainer, type Network, type RouteSpec } from '../model/attachment.ts';
 import type { Addr } from '../model/link.ts';
-import { vlanIfnameFor } from '../model/naming.ts';
-import { type LinkWithAddrs, type Observed, promotion } from '../model/observed.ts';
+import { routeProtocol, vlanIfnameFor } from '../model/naming.ts';
+import { type LinkWithAddrs, type Observed, type ObservedOvsPort, promotion } from '../model/observed.ts';
 import type { LinkChange, Operation, Step } from '../model/operation.ts';
+import { isWantedRoute, plannedRoute, routeKey, routeName } from '../model/route.ts';
 import {
   addrStep,
   gatewaySteps,
@@ -119,28 +120,48 @@ function changePort(want: Attachment, seen: Observed): Step[] {
     if (!ovsPort || leave.length > 0) {
       return [...leave, ...release, portStep(want, seen, hostEnd.name, `it is no port of ${network.name}`)];
     }
-    if (ovsPort.vid === network.vid) return [];
-    return [
-      {
-        op: { do: 'ovs.port.set', port: hostEnd.name, vid: network.vid },
-        because: `tag: ${ovsPort.vid ?? 'none'} -> ${network.vid ?? 'none'}`,
-        undo: [{ do: 'ovs.port.set', port: hostEnd.name, vid: ovsPort.vid }],
-      },
-    ];
+    return changeVlans(network, hostEnd.name, ovsPort);
   }
   if (seen.host.network && hostEnd.master === seen.host.network.ifindex && leave.length === 0) return [];
   return [...leave, masterStep(hostEnd.name, network.name, seen, `it is no port of ${network.name}`)];
 }
 
-function portAgain(
-  seen: Observed,
+/** The VLANs of a port that stays where it is. */
+function changeVlans(
+  { vid, trunks = [] }: Extract<Network, { kind: 'ovs' }>,
   port: string,
-  was: { readonly bridge: string; readonly vid: number | undefined },
-): Operation {
-  const { bridge, vid } = was;
+  was: ObservedOvsPort,
+): Step[] {
+  const list = (vids: readonly number[]): string => vids.join(',') || 'none';
+  const isSameTag = vid === was.vid;
+  const areSameTrunks = list(trunks) === list(was.trunks);
+  if (isSameTag && areSameTrunks) return [];
+  const set = (to: ObservedOvsPort['vid'], carried: readonly number[]): Operation => ({
+    do: 'ovs.port.set',
+    port,
+    set: { ...(isSameTag ? {} : { vid: to ?? null }), ...(areSameTrunks ? {} : { trunks: carried }) },
+  });
+  const reasons = [
+    ...(isSameTag ? [] : [`tag: ${was.vid ?? 'none'} -> ${vid ?? 'none'}`]),
+    ...(areSameTrunks ? [] : [`trunks: ${list(was.trunks)} -> ${list(trunks)}`]),
+  ];
+  return [{ op: set(vid, trunks), because: reasons.join(', '), undo: [set(was.vid, was.trunks)] }];
+}
+
+function portAgain(seen: Observed, port: string, was: ObservedOvsPort): Operation {
+  const { bridge, vid, trunks } = was;
   const group = seen.record?.group ?? seen.group;
   const externalIds = portIds(seen, port, was);
-  return { do: 'ovs.port.add', bridge, port, group, externalIds, ...(vid === undefined ? {} : { vid }) };
+  const tag = vid === undefined ? {} : { vid };
+  return {
+    do: 'ovs.port.add',
+    bridge,
+    port,
+    group,
+    externalIds,
+    ...tag,
+    ...(trunks.length > 0 && { trunks }),
+  };
 }
 
 function masterStep(name: string, master: string, seen: Observed, because: string): Step {
@@ -248,16 +269,13 @@ function changeGateways(want: Attachment, seen: Observed, { link }: LinkWithAddr
 
 function changeRoutes(want: Attachment, { routes }: LinkWithAddrs): Step[] {
   return want.routes
-    .filter(
-      ({ dst, gateway }) =>
-        !routes.some((route) => route.dst && sameCidr(route.dst, dst) && route.gateway === gateway),
-    )
-    .map(({ dst, gateway }): Step => {
-      const route = { family: dst.family, dst, link: want.ifname, ...(gateway ? { gateway } : {}) };
-      const was = routes.find((other) => other.dst && sameCidr(other.dst, dst));
+    .filter((spec) => !routes.some((route) => isWantedRoute(spec, route)))
+    .map((spec): Step => {
+      const route = plannedRoute(spec, want.ifname);
+      const was = routes.find((other) => routeKey(other) === routeKey(route));
       return {
         op: { do: 'route.replace', side: 'guest', route },
-        because: was ? `${formatCidr(dst)}: another gateway` : `no route to ${formatCidr(dst)}`,
+        because: was ? `${routeName(spec)}: another gateway` : `no route to ${routeName(spec)}`,
         undo: was ? [] : [{ do: 'route.del', side: 'guest', route }],
       };
     });
@@ -269,19 +287,21 @@ function changeRoutes(want: Attachment, { routes }: LinkWithAddrs): Step[] {
  */
 function dropRoutes(want: Attachment, seen: Observed, { routes }: LinkWithAddrs): Step[] {
   if (want.rules === undefined) return [];
-  const surplus = (seen.record?.want?.routes ?? []).filter(
-    ({ dst, gateway }) =>
-      !want.routes.some((route) => sameCidr(route.dst, dst)) &&
-      routes.some((route) => route.dst && sameCidr(route.dst, dst) && route.gateway === gateway),
-  );
-  return surplus.map(({ dst, gateway }): Step => {
-    const route = { family: dst.family, dst, link: want.ifname, ...(gateway ? { gateway } : {}) };
-    const was = routes.filter((other) => other.dst && sameCidr(other.dst, dst));
-    return {
-      op: { do: 'route.del', side: 'guest', route },
-      because: `the route to ${formatCidr(dst)} is asked for no more`,
-      undo: was.map((back) => ({ do: 'route.restore', side: 'guest', route: back })),
-    };
+  const key = (spec: RouteSpec): string => routeKey({ ...spec, family: spec.dst.family });
+  const wanted = new Set(want.routes.map(key));
+  const former = (seen.record?.want?.routes ?? []).filter((spec) => !wanted.has(key(spec)));
+  return former.flatMap((spec): Step[] => {
+    const present = routes.find((route) => isWantedRoute(spec, route) && route.protocol === routeProtocol);
+    if (!present) return [];
+    const { metric } = present;
+    const route = plannedRoute({ ...spec, ...(metric === undefined ? {} : { metric }) }, want.ifname);
+    return [
+      {
+        op: { do: 'route.del', side: 'guest', route },
+        because: `the route to ${routeName(spec)} is asked for no more`,
+        undo: [{ do: 'route.restore', side: 'guest', route: present }],
+      },
+    ];
   });
 }
 

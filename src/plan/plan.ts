@@ -1,11 +1,12 @@
 /** What to do about a wanted attachment: make it, change it, make it anew, or refuse. Pure. */
 import { PipewrightError } from '../errors.ts';
-import type { Cidr } from '../model/address.ts';
-import { type AddrSpec, type Attachment, formatContainer } from '../model/attachment.ts';
+import { everything } from '../model/address.ts';
+import { type AddrSpec, type Attachment, formatContainer, type RouteSpec } from '../model/attachment.ts';
 import type { Route } from '../model/link.ts';
 import { hostIfnameFor, isOurGroup, routeProtocol } from '../model/naming.ts';
 import type { LinkWithAddrs, Observed } from '../model/observed.ts';
 import type { Step } from '../model/operation.ts';
+import { mainTable, routeKey } from '../model/route.ts';
 import { planCreate } from './attach.ts';
 import { dropStashed, isAsked, planChange, stashStep, whyRecreate } from './change.ts';
 
@@ -93,23 +94,32 @@ function planRecreate(want: Attachment, seen: Observed, why: string): Step[] {
 /** What is not asked for anew is taken over from the predecessor: its MAC address, addresses, gateway and routes. */
 function inherit(want: Attachment, seen: Observed, there: LinkWithAddrs): Attachment {
   const mac = want.mac ?? ownMac(want, there);
-  const kept = { ...want, ...(mac === undefined ? {} : { mac }) };
-  if (want.addrs.length > 0) return kept;
+  const own = { ...want, ...(mac === undefined ? {} : { mac }) };
+  if (want.addrs.length > 0) return own;
   const { link, addrs, routes } = there;
   const cidrs = addrs.filter(isAsked).map(({ cidr }) => ({ cidr }));
   const gateways = seen.guest.defaults.flatMap(({ dev, family, gateway }) =>
     dev === link.ifindex && gateway ? [{ gateway: { family, ip: gateway } }] : [],
   );
-  const ours = routes.flatMap(({ dst, gateway, protocol }) =>
-    dst && protocol === routeProtocol && !isGateway(dst, gateways)
-      ? [{ dst, ...(gateway ? { gateway } : {}) }]
-      : [],
-  );
-  return { ...kept, addrs: [...cidrs, ...gateways], routes: want.routes.length > 0 ? want.routes : ours };
+  const ours = routes.filter(({ protocol }) => protocol === routeProtocol);
+  const kept = ours.filter((route) => !isDefault(route) && !isGateway(route, gateways)).map(specOf);
+  return { ...own, addrs: [...cidrs, ...gateways], routes: want.routes.length > 0 ? want.routes : kept };
 }
 
-const isGateway = ({ ip }: Cidr, gateways: readonly AddrSpec[]): boolean =>
-  gateways.some(({ gateway }) => gateway?.ip === ip);
+/** The route of a gateway, and the way to one that is in no subnet. */
+const isDefault = (route: Route): boolean =>
+  route.dst === undefined && routeKey(route) === routeKey({ family: route.family });
+const isGateway = ({ dst, table }: Route, gateways: readonly AddrSpec[]): boolean =>
+  table === mainTable && gateways.some(({ gateway }) => gateway?.ip === dst?.ip);
+
+function specOf({ family, dst, gateway, table, metric }: Route): RouteSpec {
+  return {
+    dst: dst ?? everything(family),
+    ...(gateway === undefined ? {} : { gateway }),
+    ...(table === mainTable ? {} : { table }),
+    ...(metric === undefined ? {} : { metric }),
+  };
+}
 
 /** The MAC address of an interface that has one of its own, for one that can: not the NIC's, which some kinds share. */
 function ownMac({ network }: Attachment, { link }: LinkWithAddrs): string | undefined {

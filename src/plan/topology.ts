@@ -178,7 +178,7 @@ function wantedOf({ spec, network, container }: Entry, addrs: AddrSpec[]): Wante
   const mtu = spec.mtu ?? network.mtu;
   const attachment: Attachment = {
     container: { runtime, name },
-    network: plugOf(network, spec.vid),
+    network: plugOf(network, spec),
     ifname,
     addrs,
     routes,
@@ -191,15 +191,15 @@ function wantedOf({ spec, network, container }: Entry, addrs: AddrSpec[]): Wante
   return { key: `${name}/${ifname}`, attachment, dhcp: spec.addresses === 'dhcp', place };
 }
 
-/** The network as an interface plugs into it; the attachment's own VLAN goes before the network's. */
-export function plugOf(network: NetworkSpec, vid?: number): Network {
-  const tag = vid ?? ('vid' in network ? network.vid : undefined);
+/** The network as an interface plugs into it; the attachment's own VLAN, or VLANs, go before the network's. */
+export function plugOf(network: NetworkSpec, own: Pick<AttachmentSpec, 'vid' | 'trunks'> = {}): Network {
+  const tag = own.vid ?? ('vid' in network ? network.vid : undefined);
   const tagged = tag === undefined ? {} : { vid: tag };
   switch (network.kind) {
     case 'bridge':
       return { kind: 'bridge', name: network.bridge };
     case 'ovs':
-      return { kind: 'ovs', name: network.bridge, ...tagged };
+      return { kind: 'ovs', name: network.bridge, ...portVlansOf(network, own) };
     case 'macvlan':
       return { kind: 'macvlan', uplink: network.uplink, mode: network.mode, ...tagged };
     case 'ipvlan':
@@ -209,4 +209,15 @@ export function plugOf(network: NetworkSpec, vid?: number): Network {
     case 'dummy':
       return { kind: 'dummy' };
   }
+}
+
+/** A port has a tag or trunks: whichever the attachment says, else whichever the network does. */
+function portVlansOf(
+  { vid, trunks }: Extract<NetworkSpec, { kind: 'ovs' }>,
+  own: Pick<AttachmentSpec, 'vid' | 'trunks'>,
+): { vid?: number; trunks?: readonly number[] } {
+  if (own.vid !== undefined) return { vid: own.vid };
+  if (own.trunks !== undefined) return { trunks: own.trunks };
+  if (vid !== undefined) return { vid };
+  return trunks === undefined ? {} : { trunks };
 }

@@ -88,6 +88,16 @@ describe('lines that are taken over', () => {
       ].join('\n'),
       want: `${lan}${web}\n    routes:\n      - 10.5.0.0/16 via 10.0.0.9\n    gateway: 10.0.0.1\n    rules:\n      - from: 10.0.0.2/32\n        table: 254\n        priority: 7\n    rate:\n      out: 1mbit`,
     },
+    {
+      name: 'routes of another table, and of another metric',
+      text: [
+        line,
+        'pipework route web add default via 10.0.0.1 table 100',
+        'pipework route web add default via 10.0.0.2 metric 50',
+        'pipework route web add 10.5.0.0/16 table main via 10.0.0.9 metric 7',
+      ].join('\n'),
+      want: `${lan}${web}\n    routes:\n      - default via 10.0.0.1 table 100\n      - default via 10.0.0.2 metric 50\n      - 10.5.0.0/16 via 10.0.0.9 table main metric 7`,
+    },
     { name: 'nothing', text: 'docker run -d nginx\n', want: '' },
   ];
   for (const { name, text, want } of rows) {
@@ -164,9 +174,11 @@ describe('lines that are left out, or to be looked at', () => {
   const more: [text: string, note: RegExp][] = [
     ['pipework route web del 10.5.0.0/16', /a file does not say route del/],
     [
-      'pipework route web add 10.5.0.0/16 via 10.0.0.9 metric 5',
-      /a file says only where to, via and by which/,
+      'pipework route web add 10.5.0.0/16 via 10.0.0.9 mtu 1400',
+      /a file says only where to, via, by which interface, the table and the metric/,
     ],
+    ['pipework route web add 10.5.0.0/16 via 10.0.0.9 table isp', /a numbered table, or main/],
+    ['pipework route web add 10.5.0.0/16 via 10.0.0.9 metric 0', /a metric from 1 on/],
     ['pipework route web add 10.5.0.0/16 via 10.9.0.9', /it cannot be told which interface/],
     ['pipework route web add default via 10.1.0.9', /eth2 has the gateway 10\.1\.0\.1 already/],
     ['pipework rule web add fwmark 1 table 5', /of a rule, a file says only/],

@@ -9,7 +9,7 @@ import type { PipewrightError } from '../../src/errors.ts';
 import { addBridge, getBridge } from '../../src/ovs/bridge.ts';
 import { usableDatapath } from '../../src/ovs/datapath.ts';
 import { Ovsdb } from '../../src/ovs/ovsdb.ts';
-import { addPort, getPort, setPortTag } from '../../src/ovs/port.ts';
+import { addPort, getPort, setPortVlans } from '../../src/ovs/port.ts';
 import { OvsdbWatch } from '../../src/ovs/watch.ts';
 import { OwnServer, run } from './support.ts';
 
@@ -200,7 +200,7 @@ test('news of ovs-vswitchd that comes in one piece with the answers is not lost'
   });
   const db = await Ovsdb.connect(socket);
   t.after(() => db.close());
-  await setPortTag(db, 'x', 1, { waitMs: 500 });
+  await setPortVlans(db, 'x', { tag: 1 }, { waitMs: 500 });
 });
 
 test('the echo of the server is answered', async (t) => {

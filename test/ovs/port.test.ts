@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { addBridge } from '../../src/ovs/bridge.ts';
 import { Ovsdb } from '../../src/ovs/ovsdb.ts';
-import { addPort, delPort, getPort, listPortsBy, setPortTag } from '../../src/ovs/port.ts';
+import { addPort, delPort, getPort, listPortsBy, setPortVlans } from '../../src/ovs/port.ts';
 import { find, ownBridges, ownVeths, portsOf, run, whyNoOvs } from './support.ts';
 
 const skip = whyNoOvs() ?? false;
@@ -90,11 +90,11 @@ test('tag, list by owner, delete by owner', { skip }, async (t) => {
   const bridge = { name: 'pwtov1' };
   await addPort(db, { bridge, port: 'pwtova', tag: 10, portExternalIds: { 'pwt.owner': 'a' } });
   await addPort(db, { bridge, port: 'pwtovb', portExternalIds: { 'pwt.owner': 'b' } });
-  await setPortTag(db, 'pwtova', 20);
+  await setPortVlans(db, 'pwtova', { tag: 20 });
   assert.equal(run('ovs-vsctl', 'get', 'port', 'pwtova', 'tag').trim(), '20');
-  await setPortTag(db, 'pwtova', undefined);
+  await setPortVlans(db, 'pwtova', { tag: null });
   assert.equal(run('ovs-vsctl', 'get', 'port', 'pwtova', 'tag').trim(), '[]');
-  await assert.rejects(setPortTag(db, 'pwtovz', 1), { code: 'OVS_REFUSED', errno: 'ENOENT' });
+  await assert.rejects(setPortVlans(db, 'pwtovz', { tag: 1 }), { code: 'OVS_REFUSED', errno: 'ENOENT' });
 
   const names = async (value?: string): Promise<string[]> =>
     (await listPortsBy(db, 'pwt.owner', value)).map(({ name }) => name).sort();

@@ -22,6 +22,18 @@ interface Case {
 const onBridge = (addrs: readonly string[], ...more: ReturnType<typeof route>[]): Observed =>
   seen(connected(addrs, more));
 
+/** As a port of ovs0. */
+function onOvs(vlans: { readonly vid: number | undefined; readonly trunks: readonly number[] }): Observed {
+  const { host, guest } = connected([]);
+  const bridge = { network: link('ovs0', 5, { kind: 'tun' }), networkType: 'ovs' as const };
+  const hostEnd = { ...host.hostEnd, master: undefined };
+  return seen({
+    host: { ...host, ...bridge, hostEnd, hostEndMaster: undefined, ovsPort: { bridge: 'ovs0', ...vlans } },
+    guest,
+    record: recordOf({ network: ovs0 }),
+  });
+}
+
 const inPlace: Readonly<Record<string, Case>> = {
   'nothing differs': {
     want: wanted(br1, ['10.0.0.2/24']),
@@ -115,6 +127,53 @@ const inPlace: Readonly<Record<string, Case>> = {
     ],
     undo: ['ip -n GUEST route del 10.8.0.0/16 dev eth1', restored],
   },
+  'a route of another table or metric is another route': {
+    want: wanted(br1, ['10.0.0.2/24'], {
+      rules: [],
+      routes: [
+        { dst: { family: 4, ip: '0.0.0.0', prefixLen: 0 }, gateway: '10.0.0.1', table: 100 },
+        { dst: { family: 4, ip: '10.9.0.0', prefixLen: 16 }, gateway: '10.0.0.9', metric: 50 },
+      ],
+    }),
+    seen: (() => {
+      const facts = onBridge(
+        ['10.0.0.2/24'],
+        route('10.9.0.0/16 via 10.0.0.9', 7, { protocol: 112 }),
+        route('default via 10.0.0.9', 7, { table: 100, protocol: 112 }),
+        route('10.8.0.0/16 via 10.0.0.9', 7, { protocol: 112, table: 100 }),
+        route('10.8.0.0/16 via 10.0.0.9', 7, { table: 101 }),
+      );
+      const former = ['10.9.0.0', '10.8.0.0'].map((ip) => ({
+        dst: { family: 4 as const, ip, prefixLen: 16 },
+        gateway: '10.0.0.9',
+        ...(ip === '10.8.0.0' ? { table: 100 } : {}),
+      }));
+      return {
+        ...facts,
+        record: recordOf({ want: wanted(br1, ['10.0.0.2/24'], { rules: [], routes: former }) }),
+      };
+    })(),
+    plan: [
+      'ip -n GUEST route replace default via 10.0.0.1 dev eth1 table 100',
+      'ip -n GUEST route replace 10.9.0.0/16 via 10.0.0.9 dev eth1 metric 50',
+      'ip -n GUEST route del 10.9.0.0/16 via 10.0.0.9 dev eth1',
+      'ip -n GUEST route del 10.8.0.0/16 via 10.0.0.9 dev eth1 table 100',
+    ],
+    undo: [
+      'ip -n GUEST route replace 10.8.0.0/16 via 10.0.0.9 table 100 (as before)',
+      'ip -n GUEST route replace 10.9.0.0/16 via 10.0.0.9 (as before)',
+      'ip -n GUEST route del 10.9.0.0/16 via 10.0.0.9 dev eth1 metric 50',
+      restored,
+    ],
+  },
+  "IPv6: the kernel's own way to a subnet will do": {
+    want: wanted(br1, ['fd00::2/64'], {
+      routes: [{ dst: { family: 6, ip: 'fd00::', prefixLen: 64 } }],
+    }),
+    seen: onBridge(['fd00::2/64'], route('fd00::/64', 7, { protocol: 2, metric: 256 })),
+    plan: [],
+    undo: [],
+  },
   'MAC and MTU, of both ends': {
     want: wanted(br1, ['10.0.0.2/24'], { mac: '02:00:00:00:00:02', mtu: 1400 }),
     seen: onBridge(['10.0.0.2/24']),
@@ -157,26 +216,37 @@ const inPlace: Readonly<Record<string, Case>> = {
     plan: ['ip link add br2 type bridge', 'ip link set veth1pl42 master br2'],
     undo: ['ip link set veth1pl42 master br1', 'ip link del br2'],
   },
+  'a tag instead of trunks': {
+    want: wanted({ ...ovs0, vid: 200 }),
+    seen: onOvs({ vid: undefined, trunks: [100, 200] }),
+    plan: ['ovs-vsctl set port veth1pl42 tag=200 trunks=[]'],
+    undo: ['ovs-vsctl set port veth1pl42 tag=[] trunks=100,200'],
+  },
+  'other trunks': {
+    want: wanted({ kind: 'ovs', name: 'ovs0', trunks: [0, 100] }),
+    seen: onOvs({ vid: undefined, trunks: [100, 200] }),
+    plan: ['ovs-vsctl set port veth1pl42 trunks=0,100'],
+    undo: ['ovs-vsctl set port veth1pl42 trunks=100,200'],
+  },
+  'the same trunks': {
+    want: wanted({ kind: 'ovs', name: 'ovs0', trunks: [100, 200] }),
+    seen: onOvs({ vid: undefined, trunks: [100, 200] }),
+    plan: [],
+    undo: [],
+  },
+  'from a trunk to a Linux bridge, and back when it fails': {
+    want: wanted(br1),
+    seen: (() => {
+      const facts = onOvs({ vid: undefined, trunks: [100, 200] });
+      const bridge = { network: link('br1', 9, { kind: 'bridge' }), networkType: 'bridge' as const };
+      return { ...facts, host: { ...facts.host, ...bridge } };
+    })(),
+    plan: ['ovs-vsctl --if-exists del-port veth1pl42', 'ip link set veth1pl42 master br1'],
+    undo: ['ip link set veth1pl42 nomaster', 'ovs-vsctl add-port ovs0 veth1pl42 trunks=100,200'],
+  },
   'another tag': {
     want: wanted({ ...ovs0, vid: 200 }),
-    seen: (() => {
-      const { host, guest } = connected([]);
-      const hostEnd = { ...host.hostEnd, master: undefined };
-      return seen({
-        host: {
-          ...host,
-          ...{
-            network: link('ovs0', 5, { kind: 'tun' }),
-            networkType: 'ovs',
-            hostEnd,
-            hostEndMaster: undefined,
-          },
-          ovsPort: { bridge: 'ovs0', vid: 100 },
-        },
-        guest,
-        record: recordOf({ network: ovs0 }),
-      });
-    })(),
+    seen: onOvs({ vid: 100, trunks: [] }),
     plan: ['ovs-vsctl set port veth1pl42 tag=200'],
     undo: ['ovs-vsctl set port veth1pl42 tag=100'],
   },

@@ -178,7 +178,10 @@ function achieved(want: Attachment, before: Observed): Observed {
           })
         : undefined,
       hostEndMaster: network.kind === 'bridge' ? 'br1' : undefined,
-      ovsPort: network.kind === 'ovs' ? { bridge: 'ovs0', vid: network.vid } : undefined,
+      ovsPort:
+        network.kind === 'ovs'
+          ? { bridge: 'ovs0', vid: network.vid, trunks: network.trunks ?? [] }
+          : undefined,
     },
     guest: {
       ...before.guest,

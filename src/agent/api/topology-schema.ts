@@ -19,11 +19,12 @@ const common = {
   hostAddresses: list(cidr),
 };
 const vid = z.int().optional();
+const trunks = list(z.int()).optional();
 
 const network = z
   .discriminatedUnion('kind', [
     z.object({ ...common, kind: z.literal('bridge'), bridge: z.string() }),
-    z.object({ ...common, kind: z.literal('ovs'), bridge: z.string(), vid }),
+    z.object({ ...common, kind: z.literal('ovs'), bridge: z.string(), vid, trunks }),
     z.object({ ...common, kind: z.literal('macvlan'), uplink: z.string(), mode: z.enum(macvlanModes), vid }),
     z.object({ ...common, kind: z.literal('ipvlan'), uplink: z.string(), mode: z.enum(ipvlanModes), vid }),
     z.object({ ...common, kind: z.literal('phys'), uplink: z.string(), vid }),
@@ -52,8 +53,16 @@ const attachment = z
     mac: z.string().optional(),
     unique: z.string().optional(),
     vid,
+    trunks,
     mtu: z.int().optional(),
-    routes: list(z.object({ dst: cidr, gateway: z.string().optional() })),
+    routes: list(
+      z.object({
+        dst: cidr,
+        gateway: z.string().optional(),
+        table: z.int().optional(),
+        metric: z.int().optional(),
+      }),
+    ),
     rules: list(
       z.object({
         family,

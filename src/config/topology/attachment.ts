@@ -1,12 +1,15 @@
 /** An attachment of a file -> an AttachmentSpec, with the checks that need only itself and its network. */
 import type * as z from 'zod';
 import { type Cidr, formatCidr } from '../../model/address.ts';
+import type { RouteSpec } from '../../model/attachment.ts';
+import { routeKey, routeName } from '../../model/route.ts';
 import type { AttachmentSpec, NetworkSpec } from '../../model/topology.ts';
 import { printable } from '../names.ts';
+import { localTable, whyNoDefault } from '../route-words.ts';
 import { keyPlaceOf, placeOf, type Said } from './document.ts';
 import { didYouMean } from './hints.ts';
 import { complainOf } from './issues.ts';
-import { ipv6Mtu, itemPlace, whyNotIn } from './network.ts';
+import { checkTrunks, ipv6Mtu, itemPlace, trunksOf, whyNotIn } from './network.ts';
 import type { Complaints } from './problem.ts';
 import { attachmentSchema } from './schema.ts';
 import { sysctlKey } from './values.ts';
@@ -58,6 +61,7 @@ export function readAttachment(
   checkGateways(check, spec);
   checkRoutes(check);
   checkRules(check);
+  checkTrunks(read, said, complaints);
   if (network !== undefined) checkKind(check, network);
   return { spec, said, network };
 }
@@ -77,8 +81,9 @@ function specOf(check: Check): AttachmentSpec {
     ...(mac !== undefined && { mac }),
     ...(unique !== undefined && { unique }),
     ...(vlan !== undefined && { vid: vlan }),
+    ...trunksOf(read),
     ...(mtu !== undefined && { mtu }),
-    routes: routes.map(({ to, via }) => ({ dst: to, ...(via !== undefined && { gateway: via.ip }) })),
+    routes: routes.map(routeSpecOf),
     rules: rules.map(({ from, to, table, priority }) => ({
       family: from?.family ?? to?.family ?? 4,
       ...(from !== undefined && { from }),
@@ -88,6 +93,15 @@ function specOf(check: Check): AttachmentSpec {
     })),
     sysctls: readSysctls(check),
     ...(rate !== undefined && { rate: withoutAbsent(rate) }),
+  };
+}
+
+function routeSpecOf({ to, via, table, metric }: ReadAttachment['routes'][number]): RouteSpec {
+  return {
+    dst: to,
+    ...(via !== undefined && { gateway: via.ip }),
+    ...(table !== undefined && { table }),
+    ...(metric !== undefined && { metric }),
   };
 }
 
@@ -171,15 +185,19 @@ function checkGateways({ read, said, complaints }: Check, { gateways }: Attachme
 
 function checkRoutes({ read, said, complaints }: Check): void {
   const seen = new Set<string>();
-  for (const [at, { to, via }] of read.routes.entries()) {
+  for (const [at, route] of read.routes.entries()) {
+    const { to, via, table } = route;
     const place = placeOf(said, 'routes', at);
-    const text = formatCidr(to);
-    if (to.prefixLen === 0) complaints.add(place, 'this is the default route', 'use gateway');
+    const spec = routeSpecOf(route);
+    const text = routeName(spec);
+    if (whyNoDefault(spec) !== undefined) complaints.add(place, 'this is the default route', 'use gateway');
+    if (table === localTable) complaints.add(place, 'table 255 is local, which the kernel fills');
     if (via !== undefined && via.family !== to.family) {
       complaints.add(place, `${text} and ${via.ip} are of different families`);
     }
-    if (seen.has(text)) complaints.add(place, `there is a route to ${text} already`);
-    seen.add(text);
+    const key = routeKey({ ...spec, family: to.family });
+    if (seen.has(key)) complaints.add(place, `there is a route to ${text} already`);
+    seen.add(key);
   }
 }
 
@@ -206,6 +224,10 @@ function checkKind({ read, said, complaints }: Check, network: NetworkSpec): voi
   if (read.vlan !== undefined && (kind === 'bridge' || kind === 'dummy')) {
     const hint = kind === 'bridge' ? 'use a network of kind ovs, or macvlan on a NIC' : undefined;
     complain('vlan', `the network ${name} is of kind ${kind}, which has no VLANs`, hint);
+  }
+  if (read.trunks !== undefined && kind !== 'ovs') {
+    const hint = kind === 'dummy' ? undefined : 'use a network of kind ovs';
+    complain('trunks', `the network ${name} is of kind ${kind}, whose attachments have no trunks`, hint);
   }
   if (kind === 'ipvlan' && (read.mac ?? read.unique) !== undefined) {
     complain(

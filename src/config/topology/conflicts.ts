@@ -1,6 +1,6 @@
 /** What two entries say that cannot both be: each is named with the place of the other. */
 import { formatCidr } from '../../model/address.ts';
-import type { NetworkSpec, Place } from '../../model/topology.ts';
+import type { AttachmentSpec, NetworkSpec, Place } from '../../model/topology.ts';
 import type { SaidAttachment } from './attachment.ts';
 import { keyPlaceOf, placeOf } from './document.ts';
 import { itemPlace, type SaidNetwork } from './network.ts';
@@ -14,8 +14,9 @@ interface Segment {
   readonly vlan: number | undefined;
 }
 
-function segmentOf(network: NetworkSpec, vid?: number): Segment {
-  const vlan = vid ?? ('vid' in network ? network.vid : undefined);
+/** What a port with trunks carries without a tag, as its interface itself does, is in none of their VLANs. */
+function segmentOf(network: NetworkSpec, own: Pick<AttachmentSpec, 'vid' | 'trunks'> = {}): Segment {
+  const vlan = own.vid ?? ('vid' in network && own.trunks === undefined ? network.vid : undefined);
   if (network.kind === 'dummy') return { plug: `dummy ${network.name}`, vlan };
   if ('bridge' in network) return { plug: `bridge ${network.bridge}`, vlan };
   return { plug: `uplink ${network.uplink}`, vlan };
@@ -115,7 +116,7 @@ function checkUses(
   );
   const guests = attachments.flatMap(({ spec, said, network }): Use[] => {
     if (network === undefined || spec.selector.by !== 'name') return [];
-    const segment = segmentOf(network, spec.vid);
+    const segment = segmentOf(network, spec);
     const addresses = typeof spec.addresses === 'string' ? [] : spec.addresses;
     const macs = spec.mac === undefined ? [] : [{ what: spec.mac, place: placeOf(said, 'mac') }];
     return [
@@ -203,7 +204,7 @@ function checkSingles(attachments: readonly SaidAttachment[], complaints: Compla
   for (const entry of attachments) {
     const { network, spec } = entry;
     if (network?.kind !== 'phys' && !(network?.kind === 'macvlan' && network.mode === 'passthru')) continue;
-    const { plug, vlan } = segmentOf(network, spec.vid);
+    const { plug, vlan } = segmentOf(network, spec);
     const key = `${plug} ${vlan}`;
     const first = seen.get(key);
     if (first === undefined) seen.set(key, entry);

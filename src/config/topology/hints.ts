@@ -21,6 +21,7 @@ const synonyms: Readonly<Record<string, string>> = {
   pool: 'range',
   service: 'compose',
   tag: 'vlan',
+  trunk: 'trunks',
   type: 'kind',
   vid: 'vlan',
 };

@@ -3,7 +3,7 @@ import type * as z from 'zod';
 import { broadcastOf, type Cidr, contains, formatCidr, networkOf } from '../../model/address.ts';
 import type { AddressRange, NetworkSpec } from '../../model/topology.ts';
 import { checkIfname, printable } from '../names.ts';
-import { placeOf, type Said } from './document.ts';
+import { keyPlaceOf, placeOf, type Said } from './document.ts';
 import { complainOf, type Words } from './issues.ts';
 import type { Complaints } from './problem.ts';
 import { holds, overlap, shrink } from './ranges.ts';
@@ -38,6 +38,7 @@ export function readNetwork(name: string, said: Said, complaints: Complaints): S
   }
   const read = parsed.data;
   checkSubnets(read, said, complaints);
+  if ('trunks' in read) checkTrunks(read, said, complaints);
   const { subnet: subnets = [], gateway: gateways = [], range: ranges = [] } = read;
   const common = {
     name,
@@ -57,7 +58,9 @@ const allKeys = new Set(networkSchema.options.flatMap((option) => Object.keys(op
 function ofOtherKind(kind: string, key: string): Words | undefined {
   if (!allKeys.has(key)) return undefined;
   const why = `a network of kind ${kind} has no ${key}`;
-  return key === 'vlan' && kind === 'bridge' ? [why, 'for VLANs use kind ovs, or macvlan on a NIC'] : [why];
+  return (key === 'vlan' || key === 'trunks') && kind === 'bridge'
+    ? [why, 'for VLANs use kind ovs, or macvlan on a NIC']
+    : [why];
 }
 
 /** What is a kind's own. */
@@ -82,7 +85,8 @@ function plugOf(
         return undefined;
       }
       const bridge = read.bridge ?? name;
-      return read.kind === 'bridge' ? { kind: 'bridge', bridge } : { kind: 'ovs', bridge, ...vid };
+      if (read.kind === 'bridge') return { kind: 'bridge', bridge };
+      return { kind: 'ovs', bridge, ...vid, ...trunksOf(read) };
     }
     case 'macvlan':
       return { kind: 'macvlan', uplink: read.uplink, mode: read.mode, ...vid };
@@ -92,6 +96,35 @@ function plugOf(
       return { kind: 'phys', uplink: read.uplink, ...vid };
     case 'dummy':
       return { kind: 'dummy' };
+  }
+}
+
+/** As the model has them. */
+export function trunksOf({ trunks }: { readonly trunks?: readonly number[] | undefined }): {
+  trunks?: readonly number[];
+} {
+  return trunks === undefined ? {} : { trunks: [...trunks].sort((a, b) => a - b) };
+}
+
+/** A port has a tag or trunks, and each of these once. */
+export function checkTrunks(
+  read: { readonly vlan?: number | undefined; readonly trunks?: readonly number[] | undefined },
+  said: Said,
+  complaints: Complaints,
+): void {
+  const { vlan, trunks } = read;
+  if (trunks === undefined) return;
+  if (vlan !== undefined) {
+    const message = 'a port has one vlan without a tag, or trunks with theirs, not both';
+    complaints.add(keyPlaceOf(said, 'trunks'), message, 'leave out one');
+  }
+  if (trunks.length === 0) {
+    const hint = 'leave it out: a port with neither vlan nor trunks carries every VLAN';
+    complaints.add(placeOf(said, 'trunks'), 'trunks: the list is empty', hint);
+  }
+  for (const [at, vid] of trunks.entries()) {
+    if (trunks.indexOf(vid) < at)
+      complaints.add(itemPlace(said, 'trunks', at), `trunks: ${vid} is there twice`);
   }
 }
 

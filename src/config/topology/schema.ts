@@ -5,8 +5,11 @@
  * An `id` names an object in the reference page; a `title` says what sort of text a field takes.
  */
 import * as z from 'zod';
+import { everything } from '../../model/address.ts';
 import { ipvlanModes, macvlanModes } from '../../model/attachment.ts';
-import { readCompose, readContainer, readExpect, readLabel, splitRoute } from './selector.ts';
+import { printable } from '../names.ts';
+import { parseMetric, parseTable, splitRoute } from '../route-words.ts';
+import { readCompose, readContainer, readExpect, readLabel } from './selector.ts';
 import * as v from './values.ts';
 
 /** An object that takes no other keys: they are what the message of such an issue lists, see issues.ts. */
@@ -17,6 +20,10 @@ function fields<S extends z.core.$ZodShape>(shape: S) {
 }
 
 const vlan = v.whole(1, 4094).meta({ title: 'VLAN id' });
+const trunks = v
+  .oneOrMore(v.whole(0, 4094).meta({ title: 'VLAN id' }))
+  .optional()
+  .meta({ title: 'VLAN ids', examples: [[100, 200]] });
 const mtu = v.whole(68, 65535, 'bytes');
 
 const common = {
@@ -93,6 +100,11 @@ export const networkSchema = z.discriminatedUnion('kind', [
     vlan: vlan.optional().meta({
       description: 'VLAN of the ports: `ovs-vsctl add-port BRIDGE PORT tag=VLAN`.',
     }),
+    trunks: trunks.meta({
+      description:
+        'Instead of `vlan`: VLANs that the ports carry with their tags, `ovs-vsctl add-port BRIDGE PORT trunks=VLAN,VLAN`; ' +
+        '0 is for frames without a tag. With neither, the ports carry every VLAN.',
+    }),
   }).meta({
     title: 'ovs',
     description: 'Open vSwitch bridge: `ovs-vsctl add-br BRIDGE`, each attachment a veth pair.',
@@ -158,39 +170,69 @@ const selectorFields = fields({
   });
 
 const routeFields = fields({
-  to: v.prefix.meta({
+  to: v.destination.meta({
     title: 'subnet or address',
-    description: 'Where the route leads.',
-    examples: ['10.5.0.0/16'],
+    description: 'Where the route leads; `default` in another table than main, or with a metric.',
+    examples: ['10.5.0.0/16', 'default'],
   }),
   via: v.ip.optional().meta({
     title: 'address',
     description: 'Next hop. Without one, the subnet is reached directly.',
   }),
-}).meta({ id: 'route' });
+  table: v.table.optional().meta({
+    title: 'routing table',
+    description:
+      'Number of the routing table, or `main`, which it is by default. Rules say who looks into which.',
+    examples: [100],
+  }),
+  metric: v.whole(1, 4_294_967_295).optional().meta({
+    description:
+      "Of several routes to one place the one with the least metric is used. By default the kernel's.",
+  }),
+})
+  .meta({ id: 'route' })
+  .transform(({ to, ...route }, context) => {
+    if (to !== 'default') return { ...route, to };
+    if (route.via !== undefined) return { ...route, to: everything(route.via.family) };
+    const params = { hint: 'for a directly connected one: 0.0.0.0/0 or ::/0' };
+    context.addIssue({ code: 'custom', message: 'a default route needs via', params });
+    return z.NEVER;
+  });
 
 const route = z
   .union([
     z.string().transform((text, context) => {
-      const read = routeFields.safeParse(splitRoute(text));
+      const read = readRoute(text);
       if (read.success) return read.data;
-      const why = read.error.issues[0];
+      const why = read.error?.issues[0];
       context.addIssue(
         why?.code === 'custom'
           ? { code: 'custom', message: why.message, params: why.params }
-          : { code: 'custom', message: 'must be a route, as in 10.5.0.0/16 via 10.0.0.1' },
+          : { code: 'custom', message: read.why ?? 'must be a route, as in 10.5.0.0/16 via 10.0.0.1' },
       );
       return z.NEVER;
     }),
     routeFields,
   ])
-  .meta({ title: 'route', examples: ['10.5.0.0/16 via 10.0.0.1'] });
+  .meta({ title: 'route', examples: ['10.5.0.0/16 via 10.0.0.1', 'default via 10.0.0.1 table 100'] });
+
+/** In the words of `ip route`. */
+function readRoute(text: string) {
+  const words = splitRoute(text);
+  const table = words?.table === undefined ? undefined : parseTable(words.table);
+  const metric = words?.metric === undefined ? undefined : parseMetric(words.metric);
+  const [bad, why] = typeof table === 'string' ? [words?.table, table] : [words?.metric, metric];
+  if (typeof why === 'string')
+    return { success: false as const, error: undefined, why: `"${printable(bad ?? '')}" ${why}` };
+  return { why: undefined, ...routeFields.safeParse({ ...words, table, metric }) };
+}
 
 const rule = fields({
   from: v.prefix.optional().meta({ title: 'subnet or address', description: 'Source of the packets.' }),
   to: v.prefix.optional().meta({ title: 'subnet or address', description: 'Destination of the packets.' }),
-  table: v.whole(1, 4_294_967_295).meta({
-    description: 'Number of the routing table that is looked into; 254 is main.',
+  table: v.table.meta({
+    title: 'routing table',
+    description: 'Number of the routing table that is looked into, or `main`.',
   }),
   priority: v.whole(1, 4_294_967_295).optional().meta({
     description: "Rules are looked at in the order of their priority. By default the kernel's choice.",
@@ -261,9 +303,13 @@ export const attachmentSchema = fields({
   vlan: vlan.optional().meta({
     description: "VLAN of this attachment, before the network's; on kinds ovs, macvlan, ipvlan and phys.",
   }),
+  trunks: trunks.meta({
+    description:
+      "Instead of `vlan`: VLANs that this attachment's port carries with their tags, before the network's; on kind ovs.",
+  }),
   mtu: mtu.optional().meta({ description: "Bytes, before the network's." }),
   routes: z.array(route).default([]).meta({
-    description: '`ip route add TO via VIA`, each as text or as below.',
+    description: '`ip route add TO via VIA table TABLE metric METRIC`, each as text or as below.',
   }),
   rules: z.array(rule).default([]).meta({
     description: '`ip rule add from FROM to TO lookup TABLE priority PRIORITY`.',

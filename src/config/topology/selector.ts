@@ -66,9 +66,3 @@ export function readExpect(text: string): Omit<ExpectSpec, 'place'> | Refused {
     probe: port === undefined ? { protocol: 'ping' } : { protocol: 'tcp', port: Number(port) },
   };
 }
-
-/** `10.5.0.0/16 via 10.0.0.1`, or only the subnet. */
-export function splitRoute(text: string): { readonly to: string; readonly via?: string } | undefined {
-  const [, to, via] = /^(\S+)(?:\s+via\s+(\S+))?$/.exec(text.trim()) ?? [];
-  return to === undefined ? undefined : { to, ...(via !== undefined && { via }) };
-}

@@ -1,6 +1,7 @@
 /** The values of a topology file: for each the text that a user writes, what it becomes, and why it is refused. */
 import * as z from 'zod';
 import {
+  addressBits,
   broadcastOf,
   type Cidr,
   type Family,
@@ -12,6 +13,7 @@ import {
   parseIp,
   parseMac,
 } from '../../model/address.ts';
+import { mainTable } from '../../model/route.ts';
 import type { AddressRange } from '../../model/topology.ts';
 import { checkIfname, printable } from '../names.ts';
 import { didYouMean } from './hints.ts';
@@ -89,9 +91,18 @@ export const subnet = textAs((text) => {
 /** What a route or rule is about: a subnet, or one address. */
 export const prefix = textAs((text) => {
   const one = parseIp(text);
-  if (one !== undefined) return { ...one, prefixLen: one.family === 4 ? 32 : 128 };
-  return prefixOf(text);
+  return one === undefined ? prefixOf(text) : { ...one, prefixLen: addressBits[one.family] };
 });
+
+/** Where a route leads; what `default` stands for depends on the family of its gateway. */
+export const destination = textAs<Cidr | 'default'>((text) => {
+  if (text === 'default') return 'default';
+  const one = parseIp(text);
+  return one === undefined ? prefixOf(text) : { ...one, prefixLen: addressBits[one.family] };
+});
+
+/** A routing table. */
+export const table = z.union([z.literal('main').transform(() => mainTable), whole(1, 4_294_967_295)]);
 
 /** Why an address cannot be that of an interface. The rest is left to the kernel. */
 function whyNoHost({ family, ip }: { readonly family: Family; readonly ip: string }): string | undefined {

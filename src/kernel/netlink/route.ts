@@ -139,10 +139,11 @@ function attributesOf(route: NewRoute, unknown: readonly RawAttr[]): Buffer {
   });
 }
 
-function subjectOf({ family, dst, gateway, dev }: NewRoute): string {
+function subjectOf({ family, dst, gateway, dev, table = RT_TABLE_MAIN }: NewRoute): string {
   const to =
     dst === undefined || dst.prefixLen === 0 ? `default${family === 6 ? ' (IPv6)' : ''}` : formatCidr(dst);
-  return `${to}${gateway === undefined ? '' : ` via ${gateway}`}${dev === undefined ? '' : ` on link ${dev}`}`;
+  const where = table === RT_TABLE_MAIN ? '' : ` table ${table}`;
+  return `${to}${gateway === undefined ? '' : ` via ${gateway}`}${where}${dev === undefined ? '' : ` on link ${dev}`}`;
 }
 
 function newRoute(route: NewRoute): Omit<Request, 'op' | 'flags'> {

@@ -41,6 +41,14 @@ describe('one network', () => {
     { text: '{ kind: phys, uplink: eth0, vlan: 7 }', want: { kind: 'phys', uplink: 'eth0', vid: 7 } },
     { text: '{ kind: dummy }', want: { kind: 'dummy' } },
     {
+      text: '{ kind: ovs, bridge: ovs0, trunks: [ 200, 0, 100 ] }',
+      want: { kind: 'ovs', bridge: 'ovs0', trunks: [0, 100, 200] },
+    },
+    {
+      text: '{ kind: ovs, bridge: ovs0, trunks: 100 }',
+      want: { kind: 'ovs', bridge: 'ovs0', trunks: [100] },
+    },
+    {
       text: '{ kind: bridge, subnet: FD00::/64, gateway: fd00:0::1, hostAddress: "fd00::A/64" }',
       want: {
         kind: 'bridge',
@@ -156,6 +164,21 @@ describe('one attachment', () => {
           { dst: v6('fd01::', 64) },
         ],
       },
+    },
+    {
+      text: 'container: web, routes: [ default via 10.0.0.1 table 100, 10.5.0.0/16 metric 50, { to: default, via: "fd00::1", metric: 7 }, { to: 10.5.0.0/16, table: main } ]',
+      want: {
+        routes: [
+          { dst: v4('0.0.0.0', 0), gateway: '10.0.0.1', table: 100 },
+          { dst: v4('10.5.0.0', 16), metric: 50 },
+          { dst: v6('::', 0), gateway: 'fd00::1', metric: 7 },
+          { dst: v4('10.5.0.0', 16), table: 254 },
+        ],
+      },
+    },
+    {
+      text: 'container: web, rules: [ { from: 10.0.0.2, table: main } ]',
+      want: { rules: [{ family: 4, from: v4('10.0.0.2', 32), table: 254 }] },
     },
     {
       text: 'container: web, rules: [ { from: 10.0.0.2, to: 10.0.0.0/8, table: 100 }, { to: "fd00::/64", table: 4294967295, priority: 5 } ]',

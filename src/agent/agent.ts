@@ -15,10 +15,11 @@ import { resolveWanted, type WantedHere } from '../apply/wanted.ts';
 import type { Container } from '../containers/container.ts';
 import type { ContainerCache } from '../containers/running.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
-import type { Topology } from '../model/topology.ts';
+import type { Place, Topology } from '../model/topology.ts';
 import { lives } from '../observe/lives.ts';
 import { HostView } from '../observe/view.ts';
-import type { Resolution, Wanted } from '../plan/topology.ts';
+import { labelsOf } from '../plan/labels.ts';
+import { type KnownContainer, type Resolution, selects, type Wanted } from '../plan/topology.ts';
 import type { Store } from '../store/store.ts';
 import { adopt, type KeptCommand, keptKey, keptPrefix } from './kept.ts';
 import { type AttachmentStatus, Ledger } from './status.ts';
@@ -41,6 +42,8 @@ export interface AgentParts {
   readonly firewall: boolean;
   /** Called after each round. */
   readonly onRound?: () => void;
+  /** Whether labels of containers are entries as well. */
+  readonly trustLabels?: boolean;
 }
 
 /** Something that happened, for `GET /v1/events`. */
@@ -62,6 +65,8 @@ export class Agent {
   /** The container's life in which an attachment was last seen right: `PID:STARTTIME`. */
   readonly #lives = new Map<string, string>();
   readonly #underWay = new Set<string>();
+  /** What cannot be had, and the id of its container. */
+  readonly #unwantable = new Map<string, string>();
   readonly #listeners = new Set<(event: AgentEvent) => void>();
   readonly #timers = new Map<string, NodeJS.Timeout>();
   readonly #rounds = new Wakeable((scope, urgent) => this.#round(scope, urgent));
@@ -154,6 +159,13 @@ export class Agent {
     return converge(host, goal, { dryRun: true, firewall });
   }
 
+  /** Where a file, or a label that is trusted, asks for this interface. */
+  placeOf(container: KnownContainer, ifname: string): Place | undefined {
+    const own = this.#topology.attachments.filter(({ selector }) => selects(selector, container));
+    const labels = this.#parts.trustLabels ? labelsOf(this.#topology, container).entries : [];
+    return [...own, ...labels.map(({ said }) => said.spec)].find((spec) => spec.ifname === ifname)?.place;
+  }
+
   /** Keeps a command from now on; it was carried out already. */
   async keep(container: string, command: KeptCommand): Promise<void> {
     const key = keptKey(container, command.want.ifname);
@@ -181,14 +193,14 @@ export class Agent {
       // What cannot be had is wanted all the same: what there is of it stays.
       const keys = [...wanted.map((entry) => entry.wanted.key), ...unwantable.map(({ key }) => key)];
       await this.#removeUnwanted(view, scope, new Set(keys));
-      for (const { key, why } of unwantable) this.#fail(key, why);
+      this.#refuse(scope, unwantable);
       // A disk that was full has room again without telling anybody.
       const waits = unwantable.map(({ key }) => this.#ledger(key).waitMs());
       if (waits.length > 0) this.#retry('unwantable', undefined, Math.min(...waits) + 1);
       const attend = scope === 'all' ? this.#attendAll(view, wanted, urgent) : this.#attendSome(wanted);
       await attend;
       if (scope === 'all') {
-        this.#markWaiting(new Set(keys));
+        this.#markWaiting(new Set([...keys, ...this.#unwantable.keys()]));
         this.#tellProblems();
       }
       this.#brokenBy = undefined;
@@ -210,6 +222,20 @@ export class Agent {
     this.#told = new Set(problems);
   }
 
+  /** What cannot be had is told as long as its container runs and nothing has changed about it. */
+  #refuse(scope: Scope, unwantable: Resolution['unwantable']): void {
+    const keys = new Set(unwantable.map(({ key }) => key));
+    for (const [key, container] of this.#unwantable) {
+      if (keys.has(key) || (scope !== 'all' && !scope.has(container))) continue;
+      this.#unwantable.delete(key);
+      this.#ledgers.delete(key);
+    }
+    for (const { key, why, container } of unwantable) {
+      this.#unwantable.set(key, container);
+      this.#fail(key, why);
+    }
+  }
+
   async #ensureNetworks(): Promise<void> {
     const { host, firewall } = this.#parts;
     const goal = { networks: this.#topology.networks, wanted: [], unwanted: [] };
@@ -221,9 +247,10 @@ export class Agent {
 
   /** What files and kept commands want of the containers in scope. */
   async #resolve(scope: Scope): Promise<{ wanted: WantedHere[]; unwantable: Resolution['unwantable'] }> {
-    const { containers, store } = this.#parts;
+    const { containers, store, trustLabels } = this.#parts;
     const running = scope === 'all' ? await containers.all() : await containers.some(scope);
-    const { wanted, unwantable } = await resolveWanted(this.#topology, running, store);
+    const labelled = trustLabels ? containers.known() : undefined;
+    const { wanted, unwantable } = await resolveWanted(this.#topology, running, store, { labelled });
     const byName = new Map(running.map(({ listed, container }) => [listed.name, container]));
     const keys = new Set(wanted.map((entry) => entry.wanted.key));
     for (const { value } of await store.list<KeptCommand>(keptPrefix)) {

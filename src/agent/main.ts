@@ -24,6 +24,7 @@ export interface AgentOptions {
   readonly logFormat: 'text' | 'json';
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
   readonly firewall: boolean;
+  readonly trustLabels: boolean;
   readonly version: string;
   readonly loadTopology: () => Topology | undefined;
 }
@@ -40,7 +41,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const engine = new Engine({ keepAlive: true });
   const store = new FileStore(options.stateDir);
   const containers = new ContainerCache(engine);
-  const { firewall, loadTopology, socketPath, version } = options;
+  const { firewall, loadTopology, socketPath, trustLabels, version } = options;
   const heap = new SmallHeap();
   const agent = new Agent({
     host,
@@ -49,6 +50,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     log,
     firewall,
     loadTopology,
+    trustLabels,
     onRound: () => heap.worked(),
   });
   const stopped = signalled(agent, log);

@@ -13,6 +13,7 @@ import { defaultStateDir, systemFolder } from './topology.ts';
 export interface AgentFlags {
   readonly stateDir?: string | undefined;
   readonly noFirewall: boolean;
+  readonly trustLabels: boolean;
   readonly logFormat?: string | undefined;
   readonly logLevel?: string | undefined;
 }
@@ -37,6 +38,7 @@ export async function startAgent(
     logFormat,
     logLevel,
     firewall: !flags.noFirewall,
+    trustLabels: flags.trustLabels,
     version,
     loadTopology: () => load(watched),
   });

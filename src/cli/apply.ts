@@ -24,6 +24,7 @@ import {
 export interface ApplyFlags {
   readonly stateDir?: string | undefined;
   readonly noFirewall: boolean;
+  readonly trustLabels: boolean;
   readonly yes: boolean;
   readonly rollback: boolean;
   readonly json: boolean;
@@ -36,14 +37,13 @@ export async function applyTopology(flags: ApplyFlags, paths: readonly string[])
   await using host = new Host();
   const stateDir = flags.stateDir ?? defaultStateDir;
   const firewall = !flags.noFirewall;
+  const { trustLabels } = flags;
   if (!flags.yes && isatty(0) && isatty(1)) {
-    const outcomes = await convergeGoal(host, await goalOf(host, topology, stateDir, { dryRun: true }), {
-      dryRun: true,
-      firewall,
-    });
+    const planned = await goalOf(host, topology, stateDir, { dryRun: true, trustLabels });
+    const outcomes = await convergeGoal(host, planned, { dryRun: true, firewall });
     if (outcomes.length > 0 && !isAgreed(outcomes)) return 1;
   }
-  const goal = await goalOf(host, topology, stateDir, { dryRun: false });
+  const goal = await goalOf(host, topology, stateDir, { dryRun: false, trustLabels });
   const { outcomes, expectations, tookBack } = await make(host, goal, flags);
   const failed = outcomes.filter(({ error }) => error !== undefined);
   const unmet = expectations.filter(({ expected, seen }) => expected !== seen);

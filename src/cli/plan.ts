@@ -16,6 +16,7 @@ import {
 export interface PlanFlags {
   readonly stateDir?: string | undefined;
   readonly noFirewall: boolean;
+  readonly trustLabels: boolean;
   readonly json: boolean;
 }
 
@@ -24,7 +25,7 @@ export async function planTopology(flags: PlanFlags, paths: readonly string[]): 
   const topology = loadTopology(pathsOrDefault(paths));
   requirePrivileges();
   await using host = new Host();
-  const options = { dryRun: true, firewall: !flags.noFirewall };
+  const options = { dryRun: true, firewall: !flags.noFirewall, trustLabels: flags.trustLabels };
   const goal = await goalOf(host, topology, flags.stateDir ?? defaultStateDir, options);
   const outcomes = await convergeGoal(host, goal, options);
   if (flags.json) print(JSON.stringify({ changes: outcomes.map(outcomeJson) }));

@@ -13,6 +13,7 @@ import { convergeGoal, defaultStateDir, goalOf, loadTopology, pathsOrDefault, re
 /** Options of `pipewright status`. */
 export interface StatusFlags {
   readonly stateDir?: string | undefined;
+  readonly trustLabels: boolean;
   readonly json: boolean;
 }
 
@@ -96,7 +97,8 @@ async function linesOfFiles(
 ): Promise<StatusLine[]> {
   const topology = loadTopology(pathsOrDefault(paths));
   const dryRun = { dryRun: true, firewall: true };
-  const goal = await goalOf(host, topology, flags.stateDir ?? defaultStateDir, dryRun);
+  const { stateDir = defaultStateDir, trustLabels } = flags;
+  const goal = await goalOf(host, topology, stateDir, { ...dryRun, trustLabels });
   const changes = new Map((await convergeGoal(host, goal, dryRun)).map((outcome) => [outcome.key, outcome]));
   const line = (key: string, state: StatusLine['state'], detail: string): StatusLine => ({
     key,

@@ -20,6 +20,7 @@ const files = {
 } as const;
 const stateDir = valued('For what outlives a reboot (/var/lib/pipewright)', 'FOLDER');
 const noFirewall = flag("Do not add the bridges' rules to Docker's firewall");
+const trustLabels = flag('Labels of containers (pipewright.NETWORK=...) are entries as well');
 const json = flag('Print the result as JSON');
 
 /** A command whose function answers with its exit code. */
@@ -37,7 +38,7 @@ export const plan = buildCommand<PlanFlags, string[], CommandContext>({
     brief: 'Show what apply would change',
     fullDescription: 'Exit code 0: nothing; 2: something; 1: something cannot be had.',
   },
-  parameters: { positional: files, flags: { stateDir, noFirewall, json } },
+  parameters: { positional: files, flags: { stateDir, noFirewall, trustLabels, json } },
   loader: exits(async () => (await import('./plan.ts')).planTopology),
 });
 
@@ -53,6 +54,7 @@ export const apply = buildCommand<ApplyFlags, string[], CommandContext>({
     flags: {
       stateDir,
       noFirewall,
+      trustLabels,
       yes: flag('Do not ask'),
       rollback: flag('Take everything back when something fails or is not reachable as expected'),
       json,
@@ -76,7 +78,7 @@ export const status = buildCommand<StatusFlags, string[], CommandContext>({
     fullDescription:
       'Asks the agent; where none runs, compares the topology with what is there. Exit code 1 when something is not well.',
   },
-  parameters: { positional: files, flags: { stateDir, json } },
+  parameters: { positional: files, flags: { stateDir, trustLabels, json } },
   loader: exits(async () => (await import('./status.ts')).showStatus),
 });
 
@@ -91,6 +93,7 @@ export const agent = buildCommand<AgentFlags, string[], CommandContext>({
     flags: {
       stateDir,
       noFirewall,
+      trustLabels,
       logFormat: valued('text or json (text)', 'FORMAT'),
       logLevel: valued('debug, info, warn or error (info)', 'LEVEL'),
     },

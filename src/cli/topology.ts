@@ -63,10 +63,14 @@ export async function goalOf(
   host: Host,
   topology: Topology,
   stateDir: string,
-  options: { readonly dryRun: boolean },
+  { dryRun, trustLabels }: { readonly dryRun: boolean; readonly trustLabels: boolean },
 ): Promise<HostGoal> {
-  const running = topology.attachments.length === 0 ? [] : await new ContainerCache(new Engine()).all();
-  const { wanted, unwantable } = await resolveWanted(topology, running, new FileStore(stateDir), options);
+  const isAsked = trustLabels || topology.attachments.length > 0;
+  const running = isAsked ? await new ContainerCache(new Engine()).all() : [];
+  const { wanted, unwantable } = await resolveWanted(topology, running, new FileStore(stateDir), {
+    dryRun,
+    labelled: trustLabels ? running : undefined,
+  });
   const keys = new Set(wanted.map((entry) => entry.wanted.key));
   return {
     topology,

@@ -33,6 +33,20 @@ export function splitRoute(text: string): RouteWords | undefined {
   return found;
 }
 
+/** A rule as written: `from 10.0.0.2 to 10.0.0.0/8 table 100 priority 5`; undefined for other words, and without a table. */
+export function splitRule(text: string): Readonly<Record<string, string>> | undefined {
+  const parts = text.trim().split(/\s+/);
+  const found = new Map<string, string>();
+  for (let i = 0; i < parts.length; i += 2) {
+    const name = parts[i] === 'lookup' ? 'table' : (parts[i] ?? '');
+    const value = parts[i + 1];
+    const isKnown = ['from', 'to', 'table', 'priority'].includes(name) && !found.has(name);
+    if (!isKnown || value === undefined) return undefined;
+    found.set(name, value);
+  }
+  return found.has('table') ? Object.fromEntries(found) : undefined;
+}
+
 /** RT_TABLE_LOCAL. */
 export const localTable = 255;
 

@@ -35,6 +35,11 @@ export class ContainerCache {
     return [...ids].flatMap((id) => this.#known.get(id) ?? []);
   }
 
+  /** All that were running when they were last asked for. */
+  known(): RunningContainer[] {
+    return [...this.#known.values()];
+  }
+
   async #inspect(id: string): Promise<void> {
     const found = await this.#engine.inspectContainer(id);
     this.#known.delete(id);

@@ -2,7 +2,7 @@
 import type { Cidr, Family } from './address.ts';
 import type { IpvlanMode, MacvlanMode, RateSpec, RouteSpec, RuleSpec } from './attachment.ts';
 
-/** Where in the user's files something is said; lines and columns from 1. */
+/** Where in the user's files something is said; lines and columns from 1. Line 0: it is in no file, and `file` says where. */
 export interface Place {
   readonly file: string;
   readonly line: number;

@@ -24,11 +24,13 @@ export interface Wanted {
   readonly place?: Place;
 }
 
-/** Why an entry of the file cannot be had for a container. */
+/** Why an entry of the file, or a label, cannot be had for a container. */
 export interface Unwantable {
   readonly key: string;
   readonly why: string;
   readonly place: Place;
+  /** Its id. */
+  readonly container: string;
 }
 
 /** What the topology comes to with these containers. */
@@ -76,7 +78,8 @@ export function resolveTopology(
     if (!network) continue;
     for (const container of byName.filter((candidate) => selects(spec.selector, candidate))) {
       const key = `${container.name}/${spec.ifname}`;
-      const fail = (why: string): void => void unwantable.push({ key, why, place: spec.place });
+      const fail = (why: string): void =>
+        void unwantable.push({ key, why, place: spec.place, container: container.id });
       const cidrs = entries.has(key) ? undefined : cidrsOf(spec, network, key, { addresses, fixed });
       if (cidrs) entries.set(key, { key, spec, network, container, cidrs });
       else if (entries.has(key)) fail(`another entry gives ${container.name} an ${spec.ifname} already`);

@@ -20,9 +20,10 @@ export const errorSchema = z
   .openapi('Error');
 
 const atSchema = z.int().openapi({ description: 'Milliseconds since 1970' });
-const keySchema = z
-  .string()
-  .openapi({ description: 'CONTAINER/INTERFACE, or "network NAME"', example: 'web/eth1' });
+const keySchema = z.string().openapi({
+  description: 'CONTAINER/INTERFACE, "network NAME", or CONTAINER/LABEL of a label that is wrong',
+  example: 'web/eth1',
+});
 
 const stepSchema = z
   .object({

@@ -7,7 +7,6 @@ import type { Container, ContainerRuntime } from '../../containers/container.ts'
 import type { ResolveOptions } from '../../containers/resolve.ts';
 import { PipewrightError } from '../../errors.ts';
 import type { Place } from '../../model/topology.ts';
-import { selects } from '../../plan/topology.ts';
 import type { Agent } from '../agent.ts';
 
 /** What the agent lends to a command. */
@@ -127,15 +126,13 @@ export class AgentSession implements Session {
       .map(({ key }) => key.slice(prefix.length));
   }
 
-  /** Where a topology file asks for the same interface. */
+  /** Where a topology file, or a label, asks for the same interface. */
   #placeOf({ runtime, id, name, labels = {} }: Container, ifname: string): Place | undefined {
     if (runtime === 'pid' || runtime === 'netns') return undefined;
-    return this.#parts.agent.topology.attachments.find(
-      (spec) => spec.ifname === ifname && selects(spec.selector, { runtime, id, name, labels }),
-    )?.place;
+    return this.#parts.agent.placeOf({ runtime, id, name, labels }, ifname);
   }
 }
 
 function placeText({ file, line }: Place): string {
-  return `${file}:${line}`;
+  return line === 0 ? file : `${file}:${line}`;
 }

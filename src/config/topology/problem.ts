@@ -20,8 +20,9 @@ export function formatProblem({ place, message, hint }: Problem): string {
   return `${formatPlace(place)}: ${message}${hint === undefined ? '' : `; ${hint}`}`;
 }
 
-/** `lan.yaml:4:13`, as compilers write it and editors follow it. */
+/** `lan.yaml:4:13`, as compilers write it and editors follow it; what is in no file has no lines. */
 export function formatPlace({ file, line, column }: Place): string {
+  if (line === 0) return printable(file, 400);
   return `${printable(file)}:${line}:${column}`;
 }
 
@@ -47,6 +48,10 @@ export class Complaints {
 
   add(place: Place, message: string, hint?: string): void {
     this.#problems.push({ place, message, ...(hint !== undefined && { hint }) });
+  }
+
+  get problems(): readonly Problem[] {
+    return this.#problems;
   }
 
   /** @param files their order is that of the problems. @throws TopologyError when there is a problem */

@@ -9,7 +9,7 @@ import type { Link } from '../model/link.ts';
 import { groupOf, isOurGroup, vlanIfnameFor } from '../model/naming.ts';
 import { promotion } from '../model/observed.ts';
 import { describe, type Operation } from '../model/operation.ts';
-import type { NetworkSpec } from '../model/topology.ts';
+import type { NetworkSpec, NotedNetwork } from '../model/topology.ts';
 import { observeNetwork } from '../observe/network.ts';
 import { HostView } from '../observe/view.ts';
 import { hostLinkOf, type ObservedNetwork, planHostNetwork } from '../plan/network.ts';
@@ -86,7 +86,12 @@ function recordOf(
     link: 'bridge' in network ? network.bridge : undefined,
     hostLink,
     addrs: network.hostAddresses.filter(isOurs),
+    spec: withoutPlace(network),
   };
+}
+
+function withoutPlace({ place: _, ...spec }: NetworkSpec): NotedNetwork {
+  return spec;
 }
 
 const hasCidr = (all: readonly Cidr[], { ip, prefixLen }: Cidr): boolean =>

@@ -6,6 +6,7 @@ import { PipewrightError } from '../errors.ts';
 import type { Cidr } from '../model/address.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { Operation } from '../model/operation.ts';
+import type { NotedNetwork } from '../model/topology.ts';
 import { writeAtomically } from '../store/write.ts';
 
 /** A host's files are told apart by its network namespace: several hosts can share one /run. */
@@ -44,6 +45,8 @@ export interface NetworkRecord {
   /** The link with the host's own addresses, and those. */
   readonly hostLink: string | undefined;
   readonly addrs: readonly Cidr[];
+  /** What the file says of it. */
+  readonly spec?: NotedNetwork | undefined;
 }
 
 /** Paths and files of one host, by the inode of its network namespace. */

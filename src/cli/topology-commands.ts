@@ -106,16 +106,17 @@ export const agent = buildCommand<AgentFlags, string[], CommandContext>({
 
 export const importing = buildCommand<ImportFlags, string[], CommandContext>({
   docs: {
-    brief: 'Turn pipework command lines into a topology file',
+    brief: 'Turn pipework command lines, or what is on the host, into a topology file',
     fullDescription:
-      'Reads scripts or crontabs, or the standard input, and prints YAML. What could not be understood is noted with its line.',
+      'Reads scripts or crontabs, or the standard input, and prints YAML. What could not be understood is noted with its ' +
+      'line. With --from-host, says what running containers are connected by now, whoever made it.',
   },
   parameters: {
     positional: {
       kind: 'array',
       parameter: { brief: 'Script with pipework commands', placeholder: 'FILE', parse: text },
     },
-    flags: { json },
+    flags: { fromHost: flag('What is on this host now, instead of command lines'), json },
   },
-  loader: exits(async () => (await import('./import.ts')).importCommands),
+  loader: exits(async () => (await import('./import.ts')).importTopology),
 });

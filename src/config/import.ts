@@ -7,9 +7,8 @@ import { addPassthrough } from './import-passthrough.ts';
 import { printable } from './names.ts';
 import { type PipeworkAttach, type PipeworkPassthrough, parsePipework, parseVid } from './pipework.ts';
 import { PipeworkRefusal } from './pipework-messages.ts';
-import { parseTopology } from './topology/load.ts';
-import { TopologyError } from './topology/problem.ts';
 import { readContainer } from './topology/selector.ts';
+import { settle } from './topology/settle.ts';
 import { Refused } from './topology/values.ts';
 import {
   type WrittenAttachment,
@@ -155,28 +154,26 @@ class Draft {
     }
   }
 
-  /** The file: what contradicts itself in the script is left out, until nothing does. */
+  /** The file, without what contradicts itself in the script. */
   finish(): Imported {
-    for (;;) {
-      const { text, networkAt, entryAt } = this.#write();
-      const problem = firstProblem(text);
-      if (problem === undefined) {
-        const notes = this.#notes.sort((a, b) => a.line - b.line);
-        return { yaml: text, notes: notes.map(({ line, note }) => `line ${line}: ${note}`) };
-      }
-      const network = networkAt.get(problem.line);
-      const at = this.#entries.findIndex(
-        ({ entry }, index) =>
-          entry.value && (index === entryAt.get(problem.line) || entry.value.network === network),
-      );
-      const dropped = this.#entries[at];
-      if (dropped?.entry.value === undefined)
-        throw new Error(`import wrote a wrong file: ${problem.message}`);
-      const { line, text: said } = dropped.found;
-      this.note(line, `left out: ${problem.message}: ${printable(said)}`);
-      const comments = leftOut(dropped.found, problem.message);
-      dropped.entry = { comments: [...dropped.entry.comments, ...comments] };
-    }
+    const entries = (): WrittenEntry[] => this.#entries.map(({ entry }) => entry);
+    const yaml = settle({
+      write: () => this.#write(),
+      get entries() {
+        return entries();
+      },
+      leaveOut: (at, why) => this.#dropEntry(at, why),
+    });
+    const notes = this.#notes.sort((a, b) => a.line - b.line);
+    return { yaml, notes: notes.map(({ line, note }) => `line ${line}: ${note}`) };
+  }
+
+  #dropEntry(at: number, why: string): void {
+    const dropped = this.#entries[at];
+    if (!dropped) return;
+    const { line, text } = dropped.found;
+    this.note(line, `left out: ${why}: ${printable(text)}`);
+    dropped.entry = { comments: [...dropped.entry.comments, ...leftOut(dropped.found, why)] };
   }
 
   #write() {
@@ -188,17 +185,6 @@ class Draft {
 
 function leftOut({ line, text }: Pick<FoundLine, 'line' | 'text'>, why: string): string[] {
   return [`line ${line} was left out: ${why}`, `  ${text}`];
-}
-
-function firstProblem(text: string): { readonly line: number; readonly message: string } | undefined {
-  try {
-    parseTopology([{ file: 'imported', text }]);
-  } catch (error) {
-    if (!(error instanceof TopologyError)) throw error;
-    const [problem] = error.problems;
-    return problem && { line: problem.place.line, message: problem.message };
-  }
-  return undefined;
 }
 
 /** The container's name without its runtime. */

@@ -24,6 +24,13 @@ export interface DockerContainer {
 /** A line of `docker ps`, which holds no pid. */
 export type ListedContainer = Omit<DockerContainer, 'pid'>;
 
+/** An interface of a container that the engine itself has made. */
+export interface Endpoint {
+  /** Empty where it has none of its own. */
+  readonly mac: string;
+  readonly ips: readonly string[];
+}
+
 /** A line of `docker events --filter type=container`. */
 export interface ContainerEvent {
   /** `start`, `die`, `destroy`, `rename`, `exec_create: sh`, ...; Podman says `died` for `die`. */
@@ -100,6 +107,18 @@ export class Engine {
     const container = readInspected(this.#fields('inspect', nameOrId, response.body));
     if (container === undefined) throw this.#nonsense('inspect', nameOrId);
     return container;
+  }
+
+  /** The interfaces that it has from the engine's networks: `docker inspect`, NetworkSettings; none when it is gone. */
+  async endpoints(id: string): Promise<Endpoint[]> {
+    const response = await this.#get('inspect', id, `/containers/${encodeURIComponent(id)}/json`);
+    if (response.status === 404) return [];
+    const settings = fieldsOf(this.#fields('inspect', id, response.body).NetworkSettings);
+    return Object.values(fieldsOf(settings?.Networks) ?? {}).map((one) => {
+      const fields = fieldsOf(one);
+      const ips = ['IPAddress', 'GlobalIPv6Address'].flatMap((name) => stringIn(fields, name) || []);
+      return { mac: stringIn(fields, 'MacAddress') ?? '', ips };
+    });
   }
 
   /** Those that run, or with `all` every one. `docker ps [--all]` */

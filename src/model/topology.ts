@@ -56,6 +56,13 @@ export type NetworkSpec = NetworkCommon &
     | { readonly kind: 'dummy' }
   );
 
+/** A network as it is noted: wherever it was written. */
+export type NotedNetwork = NetworkSpec extends infer N
+  ? N extends NetworkSpec
+    ? Omit<N, 'place'>
+    : never
+  : never;
+
 /** An attachment of the file: one entry can be about several containers. */
 export interface AttachmentSpec {
   readonly place: Place;

@@ -14,7 +14,7 @@ export interface WrittenEntry {
 }
 
 /** The text, and which entry each of its lines is of, by its place in `entries`; lines from 1. */
-interface WrittenTopology {
+export interface WrittenTopology {
   readonly text: string;
   readonly networkAt: ReadonlyMap<number, string>;
   readonly entryAt: ReadonlyMap<number, number>;

@@ -29,7 +29,9 @@ const ethernet = 1;
 /** What is there. Where the engine does not answer, what is noted. */
 export async function observeHostInterfaces(host: Host, engine: Engine): Promise<FoundHost> {
   const records = host.state.records().filter(({ container }) => lives(container));
-  const networks = host.state.networkRecords().flatMap(({ spec }) => spec ?? []);
+  // A network that moved has a second note, of what it was, until that is gone.
+  const noted = host.state.networkRecords().filter(({ network, spec }) => spec?.name === network);
+  const networks = noted.flatMap(({ spec }) => spec ?? []);
   const notes: string[] = [];
   const running = await runningIn(engine, notes);
   const links = listLinks(host.rtnl);

@@ -300,7 +300,7 @@ export class Agent {
       const wrong = new Set(known.length > 0 ? await needingWork(view, container, known, { firewall }) : []);
       for (const one of all) {
         if (!isKnown(one) || wrong.has(one)) await this.#attend(one, container);
-        else this.#ledger(one.key).right();
+        else if (this.#ledger(one.key).waitMs() === 0) this.#ledger(one.key).right();
       }
       if (performance.now() - breath < breathMs) continue;
       await new Promise((resolve) => setImmediate(resolve));

@@ -50,6 +50,7 @@ function cliPage() {
     'plan',
     'apply',
     'destroy',
+    'check',
     'status',
     'agent',
     'import',

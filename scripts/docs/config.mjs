@@ -7,6 +7,7 @@ const source = 'src/config/topology/schema.ts';
 export async function configPages() {
   const { topologySchema, toJSONSchema } = await loadSchema();
   const schema = toJSONSchema(topologySchema, { io: 'input', override: plain });
+  sayPerHost(schema);
   // Keys that begin with x- are the user's.
   schema.patternProperties = { '^x-': {} };
   return {
@@ -31,6 +32,17 @@ async function loadSchema() {
   return import(`data:text/javascript;base64,${code}`);
 }
 
+/** What can be said for each host is the value, or a map of values by host. */
+function sayPerHost(schema) {
+  for (const network of schema.properties.networks.anyOf[0].additionalProperties.oneOf) {
+    for (const [name, { perHost, description, ...field }] of Object.entries(network.properties)) {
+      if (!perHost) continue;
+      const byHost = { type: 'object', additionalProperties: { ...field } };
+      network.properties[name] = { description, anyOf: [field, byHost] };
+    }
+  }
+}
+
 /**
  * Leaves out what says nothing to an editor, and puts back what zod leaves out of a schema that transforms, because there
  * it could be meant of what comes out: ours are all meant of what is written.
@@ -46,7 +58,7 @@ function plain({ zodSchema, jsonSchema }) {
 }
 
 function page(schema) {
-  const { networks, attachments, expect } = schema.properties;
+  const { hosts, networks, attachments, expect } = schema.properties;
   const kinds = unwrap(networks, schema).additionalProperties.oneOf;
   const attachment = unwrap(attachments, schema).items;
   const defs = Object.entries(schema.$defs ?? {}).map(([name, def]) => [name, { ...def }]);
@@ -77,6 +89,10 @@ expect:
 ## A file
 
 ${fieldTable(schema, schema)}
+
+## Hosts
+
+\`hosts\`: ${hosts.description} What differs from host to host is said by host, as in \`uplink: { a: eth0, b: enp3s0 }\`.
 
 ## A network
 
@@ -159,6 +175,10 @@ function typeOf(field, root) {
   if (schema.const !== undefined) return `\`${schema.const}\``;
   if (schema.enum) return schema.enum.map((value) => `\`${value}\``).join(', ');
   if (schema.anyOf) {
+    const plain = schema.anyOf.filter(
+      ({ type, additionalProperties }) => type !== 'object' || !additionalProperties,
+    );
+    if (plain.length === 1 && schema.anyOf.length === 2) return `${typeOf(plain[0], root)}; or that by host`;
     const parts = [...new Set(schema.anyOf.map((part) => typeOf(part, root)))];
     const [one, other] = parts;
     return parts.length === 2 && other === `list of ${one}` ? `${one}, or a list` : parts.join(', ');

@@ -7,11 +7,12 @@ import type { Topology } from '../model/topology.ts';
 import { readTopologyFiles } from '../observe/topology-files.ts';
 import { agentSocket } from './handover.ts';
 import { requirePrivileges } from './privileges.ts';
-import { defaultStateDir, systemFolder } from './topology.ts';
+import { defaultStateDir, nameOfHost, systemFolder } from './topology.ts';
 
 /** Options of `pipewright agent`. */
 export interface AgentFlags {
   readonly stateDir?: string | undefined;
+  readonly host?: string | undefined;
   readonly noFirewall: boolean;
   readonly trustLabels: boolean;
   readonly logFormat?: string | undefined;
@@ -40,16 +41,16 @@ export async function startAgent(
     firewall: !flags.noFirewall,
     trustLabels: flags.trustLabels,
     version,
-    loadTopology: () => load(watched),
+    loadTopology: () => load(watched, flags.host),
   });
   return 0;
 }
 
 /** Undefined when there is no file: what was made by earlier ones stays, for nobody said that it is to go. */
-function load(paths: readonly string[]): Topology | undefined {
+function load(paths: readonly string[], host: string | undefined): Topology | undefined {
   const present = paths.filter((path) => path !== systemFolder || existsSync(path));
   const files = present.length === 0 ? [] : readTopologyFiles(present);
-  return files.length === 0 ? undefined : parseTopology(files);
+  return files.length === 0 ? undefined : parseTopology(files, nameOfHost(host));
 }
 
 function oneOf<T extends string>(option: string, known: readonly T[], text: string): T {

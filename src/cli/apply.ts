@@ -7,6 +7,7 @@ import { acquireLock } from '../apply/lock.ts';
 import type { Pending } from '../apply/transaction.ts';
 import { PipewrightError } from '../errors.ts';
 import { checkExpectations, type Expectation } from '../observe/expect.ts';
+import { expectationTable } from './expectations.ts';
 import { print, table, writeText } from './output.ts';
 import { requirePrivileges } from './privileges.ts';
 import {
@@ -23,6 +24,7 @@ import {
 /** Options of `pipewright apply`. */
 export interface ApplyFlags {
   readonly stateDir?: string | undefined;
+  readonly host?: string | undefined;
   readonly noFirewall: boolean;
   readonly trustLabels: boolean;
   readonly yes: boolean;
@@ -32,7 +34,7 @@ export interface ApplyFlags {
 
 /** Makes what the topology wants. @returns 0: all is so; 1: something failed, or the user said no */
 export async function applyTopology(flags: ApplyFlags, paths: readonly string[]): Promise<number> {
-  const topology = loadTopology(pathsOrDefault(paths));
+  const topology = loadTopology(pathsOrDefault(paths), flags.host);
   requirePrivileges();
   await using host = new Host();
   const stateDir = flags.stateDir ?? defaultStateDir;
@@ -62,7 +64,7 @@ async function make(host: Host, goal: HostGoal, flags: ApplyFlags) {
   const held: Pending[] = [];
   const hold = flags.rollback ? { hold: (pending: Pending): void => void held.push(pending) } : {};
   const outcomes = await convergeGoal(host, goal, { dryRun: false, firewall, onOutcome, ...hold });
-  const expectations = await checkExpectations(goal.topology.expects, goal.wanted);
+  const expectations = await checkExpectations(goal.topology, goal.wanted);
   const isBad =
     outcomes.some(({ error }) => error !== undefined) ||
     expectations.some(({ expected, seen }) => expected !== seen);
@@ -98,14 +100,8 @@ function report(
   if (failed.length > 0)
     print(table([['FAILED', 'WHY'], ...failed.map(({ key, error }) => [key, whyOf(error)])]));
   else print(outcomes.length === 0 ? 'nothing to do' : `${outcomes.length} made`);
-  if (expectations.length > 0)
-    print(table([['FROM', 'TO', 'PROBE', 'EXPECTED', 'SEEN', ''], ...expectations.map(expectationRow)]));
+  if (expectations.length > 0) print(expectationTable(expectations));
   if (tookBack) print('taken back: everything is as it was before');
-}
-
-function expectationRow({ from, to, probe, expected, seen, detail }: Expectation): string[] {
-  const word = (reachable: boolean): string => (reachable ? 'reachable' : 'not reachable');
-  return [from, to, probe, word(expected), `${word(seen)}${expected === seen ? '' : ' !'}`, detail];
 }
 
 function whyOf(error: unknown): string {

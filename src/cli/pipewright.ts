@@ -12,7 +12,7 @@ import { PipewrightError } from '../errors.ts';
 import { failureText, writeText } from './output.ts';
 import { flag, repeated, text, valued } from './parameters.ts';
 import { type CommandContext, OwnSession, type Session } from './session.ts';
-import { agent, apply, destroy, importing, plan, status } from './topology-commands.ts';
+import { agent, apply, check, destroy, importing, plan, status } from './topology-commands.ts';
 import { version } from './version.ts';
 
 /** What commands are run with: output that does not go through process.stdout, which takes 3 ms to open. */
@@ -149,6 +149,7 @@ const application = buildApplication(
       wait,
       plan,
       apply,
+      check,
       destroy,
       status,
       agent,

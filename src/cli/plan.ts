@@ -15,6 +15,7 @@ import {
 /** Options of `pipewright plan`. */
 export interface PlanFlags {
   readonly stateDir?: string | undefined;
+  readonly host?: string | undefined;
   readonly noFirewall: boolean;
   readonly trustLabels: boolean;
   readonly json: boolean;
@@ -22,7 +23,7 @@ export interface PlanFlags {
 
 /** Shows what `apply` would do. @returns 0: nothing; 2: something; 1: something cannot be had */
 export async function planTopology(flags: PlanFlags, paths: readonly string[]): Promise<number> {
-  const topology = loadTopology(pathsOrDefault(paths));
+  const topology = loadTopology(pathsOrDefault(paths), flags.host);
   requirePrivileges();
   await using host = new Host();
   const options = { dryRun: true, firewall: !flags.noFirewall, trustLabels: flags.trustLabels };

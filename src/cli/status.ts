@@ -13,6 +13,7 @@ import { convergeGoal, defaultStateDir, goalOf, loadTopology, pathsOrDefault, re
 /** Options of `pipewright status`. */
 export interface StatusFlags {
   readonly stateDir?: string | undefined;
+  readonly host?: string | undefined;
   readonly trustLabels: boolean;
   readonly json: boolean;
 }
@@ -95,7 +96,7 @@ async function linesOfFiles(
   paths: readonly string[],
   seen: ReadonlyMap<string, readonly string[]>,
 ): Promise<StatusLine[]> {
-  const topology = loadTopology(pathsOrDefault(paths));
+  const topology = loadTopology(pathsOrDefault(paths), flags.host);
   const dryRun = { dryRun: true, firewall: true };
   const { stateDir = defaultStateDir, trustLabels } = flags;
   const goal = await goalOf(host, topology, stateDir, { ...dryRun, trustLabels });

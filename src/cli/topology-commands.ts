@@ -2,9 +2,10 @@
 import { buildCommand } from '@stricli/core';
 import type { AgentFlags } from './agent.ts';
 import type { ApplyFlags } from './apply.ts';
+import type { CheckFlags } from './check.ts';
 import type { DestroyFlags } from './destroy.ts';
 import type { ImportFlags } from './import.ts';
-import { flag, text, valued } from './parameters.ts';
+import { flag, repeated, text, valued } from './parameters.ts';
 import type { PlanFlags } from './plan.ts';
 import type { CommandContext } from './session.ts';
 import type { StatusFlags } from './status.ts';
@@ -19,6 +20,7 @@ const files = {
   },
 } as const;
 const stateDir = valued('For what outlives a reboot (/var/lib/pipewright)', 'FOLDER');
+const host = valued('Which host of the files this is; by default its host name', 'NAME');
 const noFirewall = flag("Do not add the bridges' rules to Docker's firewall");
 const trustLabels = flag('Labels of containers (pipewright.NETWORK=...) are entries as well');
 const json = flag('Print the result as JSON');
@@ -38,7 +40,7 @@ export const plan = buildCommand<PlanFlags, string[], CommandContext>({
     brief: 'Show what apply would change',
     fullDescription: 'Exit code 0: nothing; 2: something; 1: something cannot be had.',
   },
-  parameters: { positional: files, flags: { stateDir, noFirewall, trustLabels, json } },
+  parameters: { positional: files, flags: { stateDir, host, noFirewall, trustLabels, json } },
   loader: exits(async () => (await import('./plan.ts')).planTopology),
 });
 
@@ -53,6 +55,7 @@ export const apply = buildCommand<ApplyFlags, string[], CommandContext>({
     positional: files,
     flags: {
       stateDir,
+      host,
       noFirewall,
       trustLabels,
       yes: flag('Do not ask'),
@@ -78,8 +81,29 @@ export const status = buildCommand<StatusFlags, string[], CommandContext>({
     fullDescription:
       'Asks the agent; where none runs, compares the topology with what is there. Exit code 1 when something is not well.',
   },
-  parameters: { positional: files, flags: { stateDir, trustLabels, json } },
+  parameters: { positional: files, flags: { stateDir, host, trustLabels, json } },
   loader: exits(async () => (await import('./status.ts')).showStatus),
+});
+
+export const check = buildCommand<CheckFlags, string[], CommandContext>({
+  docs: {
+    brief: 'Try who reaches whom from this host, and who must not',
+    fullDescription:
+      'Asks on the link, from inside of each container, for every end on the same network, on this host and on the others of the ' +
+      'files, and for those in other VLANs of the same bridge or NIC, of which none may answer. Then tries what the files ' +
+      'expect. Exit code 1 when something is not as it should be.',
+  },
+  parameters: {
+    positional: files,
+    flags: {
+      stateDir,
+      host,
+      trustLabels,
+      peer: repeated('Only pairs with this container or host', 'NAME'),
+      json,
+    },
+  },
+  loader: exits(async () => (await import('./check.ts')).checkTopology),
 });
 
 export const agent = buildCommand<AgentFlags, string[], CommandContext>({
@@ -92,6 +116,7 @@ export const agent = buildCommand<AgentFlags, string[], CommandContext>({
     positional: files,
     flags: {
       stateDir,
+      host,
       noFirewall,
       trustLabels,
       logFormat: valued('text or json (text)', 'FORMAT'),

@@ -1,5 +1,6 @@
 /** What `plan`, `apply`, `destroy` and `agent` share: which files, which containers, and how outcomes are shown. */
 import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { isatty } from 'node:tty';
 import { styleText } from 'node:util';
 import {
@@ -39,10 +40,15 @@ export function pathsOrDefault(paths: readonly string[]): string[] {
   });
 }
 
+/** The name that files about several hosts know this one by. */
+export function nameOfHost(given: string | undefined): string {
+  return given ?? hostname();
+}
+
 /** @throws PipewrightError BAD_TOPOLOGY with every problem and its place */
-export function loadTopology(paths: readonly string[]): Topology {
+export function loadTopology(paths: readonly string[], host: string | undefined): Topology {
   const files = readTopologyFiles(paths);
-  if (files.length > 0) return parseTopology(files);
+  if (files.length > 0) return parseTopology(files, nameOfHost(host));
   // Nothing wanted would be a command to take everything away, which is `destroy`.
   throw new PipewrightError('BAD_ARGUMENT', {
     op: 'topology',

@@ -98,8 +98,12 @@ export interface ExpectSpec {
   readonly probe: { readonly protocol: 'ping' } | { readonly protocol: 'tcp'; readonly port: number };
 }
 
-/** All files together. */
+/** All files together, as far as they are about one host. */
 export interface Topology {
+  /** The host, where the files name several. */
+  readonly host?: string;
+  /** What the files say of the other hosts. */
+  readonly elsewhere?: readonly Topology[];
   readonly networks: readonly NetworkSpec[];
   readonly attachments: readonly AttachmentSpec[];
   readonly expects: readonly ExpectSpec[];

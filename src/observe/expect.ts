@@ -2,9 +2,9 @@
 import type { WantedHere } from '../apply/wanted.ts';
 import { openContainerNetns } from '../containers/resolve.ts';
 import type { Netns } from '../kernel/netns.ts';
-import { familyOf } from '../model/address.ts';
+import { type Cidr, familyOf } from '../model/address.ts';
 import type { Network } from '../model/attachment.ts';
-import type { ExpectSpec } from '../model/topology.ts';
+import type { ExpectSpec, Topology } from '../model/topology.ts';
 import { formatNetwork } from './list.ts';
 import { type ProbeJob, probeMatrix } from './reach.ts';
 
@@ -23,17 +23,21 @@ export interface Expectation {
 /** Milliseconds for one probe. IPv6 looks for doubles of a new address for up to 2 s before it is used. */
 const probeTimeoutMs = 3000;
 
-/** Tries all expectations at the same time. */
+/** Tries all expectations at the same time. Of a container on another host the files say where it is, or nothing does. */
 export async function checkExpectations(
-  expects: readonly ExpectSpec[],
+  topology: Topology,
   wanted: readonly WantedHere[],
 ): Promise<Expectation[]> {
+  const { expects } = topology;
   const open = new Map<string, Netns>();
   try {
     for (const { container } of wanted) {
       if (!open.has(container.name)) open.set(container.name, openContainerNetns(container));
     }
-    const trials = expects.map((spec) => ({ spec, jobs: jobsOf(spec, wanted, open.get(spec.from)) }));
+    const trials = expects.map((spec) => ({
+      spec,
+      jobs: jobsOf(spec, wanted, open.get(spec.from), topology),
+    }));
     const results = await probeMatrix(
       trials.flatMap(({ jobs }) => jobs),
       probeTimeoutMs,
@@ -59,6 +63,7 @@ function jobsOf(
   { from, to, probe }: ExpectSpec,
   wanted: readonly WantedHere[],
   netns: Netns | undefined,
+  topology: Topology,
 ): ProbeJob[] {
   if (!netns) return [];
   const of = (name: string) =>
@@ -66,10 +71,20 @@ function jobsOf(
   const mine = new Set(of(from).map(({ network }) => segmentOf(network)));
   const theirs = of(to);
   if (familyOf(to) !== undefined) return [{ from: netns, target: { ip: to, ...probe } }];
+  if (theirs.length === 0)
+    return elsewhere(topology, to).map(({ ip }) => ({ from: netns, target: { ip, ...probe } }));
   const common = theirs.filter(({ network }) => mine.has(segmentOf(network)));
   return (common.length > 0 ? common : theirs)
     .flatMap(({ addrs }) => addrs)
     .flatMap(({ cidr }) => (cidr ? [{ from: netns, target: { ip: cidr.ip, ...probe } }] : []));
+}
+
+/** The addresses that the files give to a container on another host. */
+function elsewhere({ elsewhere: others = [] }: Topology, name: string): readonly Cidr[] {
+  return others
+    .flatMap(({ attachments }) => attachments)
+    .filter(({ selector }) => selector.by === 'name' && selector.name === name)
+    .flatMap(({ addresses }) => (typeof addresses === 'string' ? [] : addresses));
 }
 
 /** The bridge or NIC, whatever the VLAN. */

@@ -20,6 +20,8 @@ export interface Wanted {
   readonly attachment: Attachment;
   /** Addresses come from a DHCP server. */
   readonly dhcp: boolean;
+  /** Name of the network; absent: a one-line command asked for it. */
+  readonly network?: string;
   /** Where the file says so; absent: a one-line command did. */
   readonly place?: Place;
 }
@@ -191,7 +193,13 @@ function wantedOf({ spec, network, container }: Entry, addrs: AddrSpec[]): Wante
     ...(mac === undefined ? {} : { mac }),
     ...(mtu === undefined ? {} : { mtu }),
   };
-  return { key: `${name}/${ifname}`, attachment, dhcp: spec.addresses === 'dhcp', place };
+  return {
+    key: `${name}/${ifname}`,
+    attachment,
+    dhcp: spec.addresses === 'dhcp',
+    network: network.name,
+    place,
+  };
 }
 
 /** The network as an interface plugs into it; the attachment's own VLAN, or VLANs, go before the network's. */

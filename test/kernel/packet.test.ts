@@ -3,8 +3,9 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
+import { gratuitousArp, unsolicitedAdvertisement } from '../../src/kernel/frames.ts';
 import { inNetns } from '../../src/kernel/netns.ts';
-import { announce, gratuitousArp, unsolicitedAdvertisement } from '../../src/kernel/packet.ts';
+import { announce } from '../../src/kernel/packet.ts';
 import { parseCidr } from '../../src/model/address.ts';
 import { createLab, ifindexOf, type Lab, run, until } from './lab.ts';
 

@@ -1,4 +1,5 @@
 /** The texts of topology files -> one Topology, or everything that is wrong with them, each with its place. */
+import { PipewrightError } from '../../errors.ts';
 import { familyOf } from '../../model/address.ts';
 import type { ExpectSpec, Place, Selector, Topology } from '../../model/topology.ts';
 import { printable } from '../names.ts';
@@ -6,6 +7,7 @@ import { type KnownNetworks, readAttachment } from './attachment.ts';
 import { checkAttachments, checkNetworks } from './conflicts.ts';
 import { readDocument, type Said } from './document.ts';
 import { didYouMean } from './hints.ts';
+import { checkHosts, HostPart, readHosts, type SaidPart } from './hosts.ts';
 import { complainOf } from './issues.ts';
 import { readNetwork, type SaidNetwork } from './network.ts';
 import { matchesPattern } from './pattern.ts';
@@ -20,34 +22,74 @@ export interface TopologyFile {
 
 /**
  * What the files say together. An empty file says nothing.
+ * @param host this host, where the files are about several
  * @throws TopologyError (BAD_TOPOLOGY) with all problems, in the order of the files and lines
  */
-export function parseTopology(files: readonly TopologyFile[]): Topology {
+export function parseTopology(files: readonly TopologyFile[], host?: string): Topology {
   const complaints = new Complaints();
   const said = files.flatMap(({ file, text }) => readDocument(file, text, complaints) ?? []);
   const sections = said.map((file) => sectionsOf(file, complaints));
+  const names = readHosts(
+    sections.flatMap((section) => section.hosts ?? []),
+    complaints,
+  );
+  const parts = (names.length === 0 ? [undefined] : names).map((name) =>
+    readPart(sections, new HostPart(name, names, complaints), complaints),
+  );
+  checkHosts(parts, complaints);
+  complaints.throwIfAny(files.map(({ file }) => file));
+  const topologies = parts.map(topologyOf);
+  const [first] = topologies;
+  if (names.length === 0 && first) return first;
+  const own = topologies.find((topology) => topology.host === host);
+  if (!own) throw notAmong(names, host);
+  return { ...own, elsewhere: topologies.filter((topology) => topology !== own) };
+}
+
+function notAmong(names: readonly string[], host: string | undefined): PipewrightError {
+  return new PipewrightError('BAD_ARGUMENT', {
+    op: 'topology',
+    subject: 'hosts',
+    detail: `the files are about ${names.join(', ')}, and this host is ${host ?? 'none of them'}`,
+    hint: 'say which of them this is: --host NAME',
+  });
+}
+
+/** What is said of one host: everything, where the files name none. */
+function readPart(sections: readonly Sections[], host: HostPart, complaints: Complaints): SaidPart {
   const networks = readNetworks(
-    sections.flatMap((section) => section.networks),
+    sections
+      .flatMap((section) => section.networks)
+      .filter(([, network]) => host.has(network))
+      .map(([name, network]) => [name, host.network(network)]),
     complaints,
   );
   checkNetworks(networks.said, complaints);
-  const attachments = sections
-    .flatMap((section) => section.attachments)
-    .flatMap((entry) => readAttachment(entry, networks, complaints) ?? []);
+  const entries = sections.flatMap((section) => section.attachments);
+  const own = entries.filter((entry) => host.has(entry));
+  const attachments = own.flatMap((entry) => readAttachment(entry, networks, complaints) ?? []);
   checkAttachments(networks.said, attachments, complaints);
-  const selectors = sections.flatMap((section) => section.attachments).flatMap(selectorOf);
+  const selectors = entries.flatMap(selectorOf);
+  const ownSelectors = own.flatMap(selectorOf);
   const expects = sections
     .flatMap((section) => section.expect)
-    .flatMap((entry) => readExpectation(entry, selectors, complaints));
-  complaints.throwIfAny(files.map(({ file }) => file));
+    .flatMap((entry) => readExpectation(entry, selectors, complaints))
+    // It is tried from where it begins.
+    .filter(({ from }) => ownSelectors.some((selector) => canSelect(selector, from)));
+  return { host: host.name, networks: networks.said, attachments, expects };
+}
+
+function topologyOf({ host, networks, attachments, expects }: SaidPart): Topology {
   return {
-    networks: networks.said.map(({ spec }) => spec),
+    ...(host !== undefined && { host }),
+    networks: networks.map(({ spec }) => spec),
     attachments: attachments.map(({ spec }) => spec),
     expects,
   };
 }
 
 interface Sections {
+  readonly hosts: Said | undefined;
   readonly networks: readonly (readonly [name: string, network: Said])[];
   readonly attachments: readonly Said[];
   readonly expect: readonly Said[];
@@ -63,6 +105,7 @@ function sectionsOf(file: Said, complaints: Complaints): Sections {
     return Array.isArray(section?.value) ? [...section.parts.values()] : [];
   };
   return {
+    hosts: file.parts.get('hosts'),
     networks: networks === undefined || Array.isArray(networks.value) ? [] : [...networks.parts],
     attachments: listed('attachments'),
     expect: listed('expect'),

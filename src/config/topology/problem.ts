@@ -45,8 +45,13 @@ export class TopologyError extends PipewrightError {
 /** Collects problems, and throws them all together. */
 export class Complaints {
   readonly #problems: Problem[] = [];
+  readonly #told = new Set<string>();
 
+  /** The same again, as of an entry that is of several hosts, counts once. */
   add(place: Place, message: string, hint?: string): void {
+    const told = `${formatPlace(place)} ${message}`;
+    if (this.#told.has(told)) return;
+    this.#told.add(told);
     this.#problems.push({ place, message, ...(hint !== undefined && { hint }) });
   }
 

@@ -26,7 +26,16 @@ const trunks = v
   .meta({ title: 'VLAN ids', examples: [[100, 200]] });
 const mtu = v.whole(68, 65535, 'bytes');
 
+/** Can be said for each host as well, `uplink: { a: eth0, b: enp3s0 }`; hosts.ts picks the value of one. */
+const perHost = { perHost: true } as const;
+
+const host = v
+  .oneOrMore(v.hostName.meta({ title: 'host name', examples: ['a'] }))
+  .optional()
+  .meta({ description: 'Only on this host, or these, of those under `hosts`.' });
+
 const common = {
+  host,
   subnet: v
     .oneOrMore(v.subnet.meta({ title: 'subnet', examples: ['10.10.101.0/24', 'fd00:101::/64'] }))
     .optional()
@@ -47,6 +56,7 @@ const common = {
     )
     .optional()
     .meta({
+      ...perHost,
       description:
         'Addresses to give out to attachments with `addresses: auto`: FIRST-LAST, both included, or a prefix. Gateways, the ' +
         "host's own addresses, those that the files give, the subnet's first and its broadcast address are left out.",
@@ -61,15 +71,18 @@ const hostAddress = v
   .optional();
 const onBridge = {
   bridge: v.ifname.optional().meta({
+    ...perHost,
     title: 'interface name',
     description: "Name of the bridge, made when it is missing. By default the network's own name.",
   }),
   ...common,
   hostAddress: hostAddress.meta({
+    ...perHost,
     description: "The host's own addresses on the network: `ip addr add` on the bridge.",
   }),
 };
 const uplink = v.ifname.meta({
+  ...perHost,
   title: 'interface name',
   description: 'NIC of the host by which the network leaves it: `ip link add link UPLINK`.',
 });
@@ -79,6 +92,7 @@ const nicVlan = vlan.optional().meta({
 });
 const hostLink = {
   hostAddress: hostAddress.meta({
+    ...perHost,
     description:
       "The host's own addresses on the network, on an interface of the host of the same kind: a host does not reach " +
       'the children of its NIC by the NIC itself.',
@@ -263,6 +277,7 @@ export const containerSchema = z.union([v.textAs(readContainer), selectorFields]
 /** An attachment. */
 export const attachmentSchema = fields({
   container: containerSchema,
+  host,
   network: z.string().meta({ title: 'network', description: 'Name of a network of the files.' }),
   ifname: v.ifname.default('eth1').meta({
     title: 'interface name',
@@ -333,9 +348,13 @@ export const expectSchema = v.textAs(readExpect).meta({
 
 const version = z.literal(1).optional().meta({ description: 'Of the format; 1.' });
 
+/** Hosts that the files are about. */
+export const hostsSchema = z.array(v.hostName.meta({ title: 'host name', examples: ['a'] })).min(1);
+
 /** A file, its parts unread. */
 export const envelopeSchema = fields({
   version,
+  hosts: z.unknown().optional(),
   networks: z.record(z.string(), z.unknown()).nullish(),
   attachments: z.array(z.unknown()).nullish(),
   expect: z.array(z.unknown()).nullish(),
@@ -344,6 +363,12 @@ export const envelopeSchema = fields({
 /** A whole file. */
 export const topologySchema = fields({
   version,
+  hosts: hostsSchema.nullish().meta({
+    description:
+      'Names of the hosts that the files are about, where they are about several: each takes its own part. A host is known by ' +
+      'its host name, or as `--host` says.',
+    examples: [['a', 'b']],
+  }),
   networks: z.record(z.string(), networkSchema).nullish().meta({
     title: 'networks',
     description: 'Places to plug into, by the name that attachments know them by.',

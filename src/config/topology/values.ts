@@ -62,6 +62,11 @@ export function oneOrMore<T, I>(one: z.ZodType<T, I>): z.ZodType<T[], I | I[]> {
   return z.union([one, z.array(one)]).transform((value) => (Array.isArray(value) ? value : [value]) as T[]);
 }
 
+/** `hostname`. */
+export const hostName = textAs((text) =>
+  /^[a-zA-Z0-9][a-zA-Z0-9.-]{0,252}$/.test(text) ? text : not('is not the name of a host'),
+);
+
 /** A whole number with its limits, both included. */
 export function whole(least: number, most: number, unit = '') {
   const message = `must be from ${least} to ${most}${unit === '' ? '' : ` ${unit}`}`;

@@ -5,17 +5,15 @@
  * From <linux/rtnetlink.h>, <linux/netlink.h> and <linux/netfilter/nfnetlink.h>, v6.12.
  */
 import { closeSync } from 'node:fs';
-import { Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { hasErrno } from '../../errors.ts';
 import { inNetns, type Netns } from '../netns.ts';
+import { readInLoop } from '../readable.ts';
 import { syscalls } from '../syscalls.ts';
 import { u32 } from './codec.ts';
 
 const AF_NETLINK = 16;
-const AF_UNIX = 1;
-const SOCK_STREAM_NONBLOCK_CLOEXEC = 1 | 0o4000 | 0o2000000;
 const SOCK_RAW_NONBLOCK_CLOEXEC = 3 | 0o4000 | 0o2000000;
-const O_CLOEXEC = 0o2000000;
 const SOL_NETLINK = 270;
 const NETLINK_LISTEN_ALL_NSID = 8;
 const SOL_SOCKET = 1;
@@ -74,32 +72,6 @@ function openEvents(netns: Netns, { protocol, groups, all }: Subscription): numb
   }
 }
 
-/**
- * Puts a netlink socket into Node's event loop. `net.Socket` takes no netlink socket, only sees what a descriptor is
- * when it is made, and reads one just as well: so it is given a unix socket, whose descriptor then becomes the netlink
- * one. In one tick, so that the loop never polls the first. (Reading by node:fs would hold a thread of the pool and
- * hang process.exit().)
- */
-function adopt(fd: number, onread: () => boolean, subject: string): Socket {
-  const sys = syscalls();
-  try {
-    const [kept, other] = sys.socketpair(AF_UNIX, SOCK_STREAM_NONBLOCK_CLOEXEC, 0, subject);
-    // What is read is not looked at; an event that is longer than the buffer is cut off by the kernel.
-    const options = {
-      fd: kept,
-      readable: true,
-      writable: false,
-      onread: { buffer: Buffer.alloc(4096), callback: onread },
-    };
-    const socket = new Socket(options);
-    sys.dup3(fd, kept, O_CLOEXEC, subject);
-    closeSync(other);
-    return socket;
-  } finally {
-    closeSync(fd);
-  }
-}
-
 /** Listens until it is disposed of or its signal is aborted, and keeps the process running meanwhile. */
 class Monitor implements Disposable {
   readonly #netns: Netns;
@@ -119,17 +91,20 @@ class Monitor implements Disposable {
 
   #open(): Socket {
     const fd = openEvents(this.#netns, this.#subscription);
-    const wake = (): boolean => {
-      this.#options.onWake();
-      return true;
-    };
-    return adopt(fd, wake, this.#netns.label).on('error', (error: NodeJS.ErrnoException) => {
+    const onError = (error: NodeJS.ErrnoException): void => {
       if (this.#closed) return;
       if (error.code !== 'ENOBUFS') throw error;
       // Node has closed the socket. The new one listens before anybody looks, so that nothing falls in between.
       this.#events = this.#open();
       this.#options.onOverrun();
-    });
+    };
+    try {
+      // What is read is not looked at.
+      const onData = (): void => this.#options.onWake();
+      return readInLoop(fd, onData, { subject: this.#netns.label }).on('error', onError);
+    } finally {
+      closeSync(fd);
+    }
   }
 
   [Symbol.dispose](): void {

@@ -1,0 +1,117 @@
+/** One file for two hosts, joined by a wire, and `check` from each of them. */
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { run, runContainer } from '../lab.ts';
+import { type AgentHost, agentHost } from './agent-ground.ts';
+
+interface PairLine {
+  readonly from: string;
+  readonly to: string;
+  readonly expected: boolean;
+  readonly seen: boolean | null;
+}
+
+const [t1 = '', t2 = '', t3 = ''] = ['t1', 't2', 't3'].map((name) => `pwt-${name}-${process.pid}`);
+
+const yaml = `hosts: [a, b]
+networks:
+  lan: { kind: bridge, bridge: brlan, subnet: 10.44.0.0/24, hostAddress: { a: 10.44.0.101/24, b: 10.44.0.102/24 } }
+  other: { kind: bridge, bridge: brother, subnet: 10.45.0.0/24, host: b }
+attachments:
+  - { container: ${t1}, host: a, network: lan, addresses: 10.44.0.1/24 }
+  - { container: ${t2}, host: b, network: lan, addresses: [10.44.0.2/24, 'fd44::2/64'] }
+  - { container: ${t3}, host: b, network: other, addresses: 10.45.0.3/24 }
+expect:
+  - ${t1} -> ${t2}
+  - ${t1} -/-> ${t3}
+`;
+
+/** A veth pair between two namespaces, each end on the bridge of its host. */
+function joinHosts(t: TestContext, a: AgentHost, b: AgentHost): void {
+  run('ip', [
+    'link',
+    'add',
+    'wire',
+    'netns',
+    a.name,
+    'type',
+    'veth',
+    'peer',
+    'name',
+    'wire',
+    'netns',
+    b.name,
+  ]);
+  t.after(() => run('ip', ['-n', a.name, 'link', 'del', 'wire'], { expect: 'any' }));
+  for (const { name } of [a, b]) {
+    run('ip', ['-n', name, 'link', 'set', 'wire', 'master', 'brlan', 'up']);
+  }
+}
+
+function check(host: AgentHost, name: string, file: string, ...words: readonly string[]) {
+  const args = ['check', '--state-dir', host.lasting, '--host', name, ...words, file];
+  return host.pipewright(args, { expect: 'any' });
+}
+
+function pairs(host: AgentHost, name: string, file: string, ...words: readonly string[]): string[] {
+  const { stdout } = check(host, name, file, '--json', ...words);
+  const answer = JSON.parse(stdout) as { pairs: PairLine[] };
+  return answer.pairs.map(({ from, to, expected, seen }) =>
+    `${from} ${to} ${expected}/${seen}`.replaceAll(/pwt-(t\d)-\d+/g, '$1'),
+  );
+}
+
+test('one file, two hosts: each makes its part, and check tells who reaches whom', async (t) => {
+  const [a, b] = [await agentHost(t, 'hosts-a'), await agentHost(t, 'hosts-b')];
+  for (const name of ['t1', 't2', 't3']) runContainer(t, name);
+  const file = a.write(yaml);
+  for (const [host, name] of [
+    [a, 'a'],
+    [b, 'b'],
+  ] as const) {
+    const args = ['apply', '--yes', '--state-dir', host.lasting, '--host', name, file];
+    // The other host is not there yet, so what is expected of it is not so.
+    const { code } = host.pipewright(args, { expect: 'any' });
+    assert.equal(code, name === 'a' ? 1 : 0);
+  }
+  assert.deepEqual(
+    a.links().filter((link) => link.startsWith('br')),
+    ['brlan'],
+  );
+  joinHosts(t, a, b);
+
+  assert.deepEqual(pairs(a, 'a', file), [
+    't1/eth1 a true/true',
+    't1/eth1 b true/true',
+    'a t1/eth1 true/true',
+    'a t2/eth1 on b true/true',
+    'a b true/true',
+  ]);
+  const onB = check(b, 'b', file);
+  assert.equal(onB.code, 0, onB.stdout + onB.stderr);
+  assert.match(onB.stdout, /^expected\/seen\n/);
+  assert.deepEqual(pairs(b, 'b', file, '--peer', 'a'), ['t2/eth1 a true/true', 'b a true/true']);
+  const onA = check(a, 'a', file);
+  assert.equal(onA.code, 0, onA.stdout + onA.stderr);
+  assert.match(onA.stdout, new RegExp(`${t1}\\s+${t2}\\s+ping\\s+reachable\\s+reachable`));
+
+  run('ip', ['-n', b.name, 'link', 'set', 'wire', 'down']);
+  const cut = check(a, 'a', file);
+  assert.equal(cut.code, 1);
+  assert.match(cut.stdout, /yes\/no !/);
+  assert.match(cut.stdout, /nobody on lan answers for 10\.44\.0\.2, fd44::2/);
+});
+
+test('a host that the file has not is told which there are, and nothing is done', async (t) => {
+  const host = await agentHost(t, 'hosts-c');
+  const file = host.write(yaml);
+  for (const command of ['plan', 'apply', 'check', 'status']) {
+    const { code, stderr } = host.pipewright([command, '--host', 'c', file], { expect: 'any' });
+    assert.equal(code, 1, `${command}: ${stderr}`);
+    assert.match(stderr, /about a, b, and this host is c; say which of them this is: --host NAME/);
+  }
+  assert.deepEqual(
+    host.links().filter((link) => link !== 'lo'),
+    [],
+  );
+});

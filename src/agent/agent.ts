@@ -5,15 +5,17 @@ import {
   containerOf,
   converge,
   keyOf,
+  leavingIn,
   type Outcome,
   unwantedRecords,
 } from '../apply/converge.ts';
 import { detach } from '../apply/detach.ts';
 import type { Host } from '../apply/host.ts';
 import { containerKey } from '../apply/state.ts';
-import { resolveWanted, type WantedHere } from '../apply/wanted.ts';
+import { foreignIn, keptPrefix, resolveWanted, type WantedHere } from '../apply/wanted.ts';
 import type { Container } from '../containers/container.ts';
 import type { ContainerCache } from '../containers/running.ts';
+import type { Attachment } from '../model/attachment.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { Place, Topology } from '../model/topology.ts';
 import { lives } from '../observe/lives.ts';
@@ -21,7 +23,8 @@ import { HostView } from '../observe/view.ts';
 import { labelsOf } from '../plan/labels.ts';
 import { type KnownContainer, type Resolution, selects, type Wanted } from '../plan/topology.ts';
 import type { Store } from '../store/store.ts';
-import { adopt, type KeptCommand, keptKey, keptPrefix } from './kept.ts';
+import { AddressBook } from './addresses.ts';
+import { adopt, type KeptCommand, keptKey } from './kept.ts';
 import { type AttachmentStatus, Ledger } from './status.ts';
 import { type Scope, type TakeUrgent, Wakeable } from './wakeable.ts';
 
@@ -65,6 +68,11 @@ export class Agent {
   /** The container's life in which an attachment was last seen right: `PID:STARTTIME`. */
   readonly #lives = new Map<string, string>();
   readonly #underWay = new Set<string>();
+  readonly #addresses = new AddressBook();
+  /** Attachments that wait for an answer from their link. */
+  readonly #asking = new Set<Promise<void>>();
+  /** What was wanted of each when it was last looked at. */
+  readonly #wanted = new Map<string, Attachment>();
   /** What cannot be had, and the id of its container. */
   readonly #unwantable = new Map<string, string>();
   readonly #listeners = new Set<(event: AgentEvent) => void>();
@@ -91,7 +99,7 @@ export class Agent {
     this.reload();
     await adopt(this.#parts);
     this.wake();
-    await this.#rounds.idle();
+    await this.idle();
   }
 
   /** Something may have changed; about one container when its id is known. */
@@ -100,8 +108,12 @@ export class Agent {
   }
 
   /** Resolves when everything that was asked for so far has been looked at. */
-  idle(): Promise<void> {
-    return this.#rounds.idle();
+  async idle(): Promise<void> {
+    await this.#rounds.idle();
+    while (this.#asking.size > 0) {
+      await Promise.allSettled(this.#asking);
+      await this.#rounds.idle();
+    }
   }
 
   /** Reads the files anew. What cannot be read leaves the former topology in force, and is told in the status. */
@@ -130,6 +142,7 @@ export class Agent {
   async close(): Promise<void> {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     await this.#rounds.close();
+    await Promise.allSettled(this.#asking);
   }
 
   onEvent(listener: (event: AgentEvent) => void): Disposable {
@@ -149,7 +162,7 @@ export class Agent {
   /** What a round would do now. */
   async plan(): Promise<Outcome[]> {
     const { host, firewall } = this.#parts;
-    const { wanted } = await this.#resolve('all');
+    const { wanted } = await this.#resolve('all', { dryRun: true });
     const keys = new Set(wanted.map((entry) => entry.wanted.key));
     const goal = {
       networks: this.#topology.networks,
@@ -194,6 +207,8 @@ export class Agent {
       const keys = [...wanted.map((entry) => entry.wanted.key), ...unwantable.map(({ key }) => key)];
       await this.#removeUnwanted(view, scope, new Set(keys));
       this.#refuse(scope, unwantable);
+      if (scope === 'all') this.#wanted.clear();
+      for (const entry of wanted) this.#wanted.set(entry.wanted.key, entry.wanted.attachment);
       // A disk that was full has room again without telling anybody.
       const waits = unwantable.map(({ key }) => this.#ledger(key).waitMs());
       if (waits.length > 0) this.#retry('unwantable', undefined, Math.min(...waits) + 1);
@@ -246,11 +261,16 @@ export class Agent {
   }
 
   /** What files and kept commands want of the containers in scope. */
-  async #resolve(scope: Scope): Promise<{ wanted: WantedHere[]; unwantable: Resolution['unwantable'] }> {
+  async #resolve(
+    scope: Scope,
+    { dryRun = false } = {},
+  ): Promise<{ wanted: WantedHere[]; unwantable: Resolution['unwantable'] }> {
     const { containers, store, trustLabels } = this.#parts;
     const running = scope === 'all' ? await containers.all() : await containers.some(scope);
+    const parts = { store, existing: () => containers.existing(), foreign: this.#addresses.foreign() };
     const labelled = trustLabels ? containers.known() : undefined;
-    const { wanted, unwantable } = await resolveWanted(this.#topology, running, store, { labelled });
+    const options = { dryRun, labelled, isComplete: scope === 'all' };
+    const { wanted, unwantable } = await resolveWanted(this.#topology, running, parts, options);
     const byName = new Map(running.map(({ listed, container }) => [listed.name, container]));
     const keys = new Set(wanted.map((entry) => entry.wanted.key));
     for (const { value } of await store.list<KeptCommand>(keptPrefix)) {
@@ -282,6 +302,7 @@ export class Agent {
     for (const record of unwanted) {
       const key = keyOf(record);
       if (!wanted.has(key)) this.#ledgers.delete(key);
+      this.#addresses.gone(key);
       this.#tell(key, 'removed', lives(record.container) ? 'it is wanted no more' : 'its container is gone');
     }
   }
@@ -317,16 +338,35 @@ export class Agent {
     if (this.#lives.get(key) !== life) ledger.retryNow();
     if (ledger.waitMs() > 0 || this.#underWay.has(key)) return;
     this.#underWay.add(key);
-    const work = this.#attach(ledger, wanted, container, life).finally(() => this.#underWay.delete(key));
-    // A DHCP server may take its time, or never answer: nobody waits for that.
-    if (!dhcp) await work;
+    // A DHCP server may take its time, or never answer, and neighbours have to be listened to: nobody waits for that.
+    await new Promise<void>((resolve) => {
+      const onWait = (): void => {
+        this.#asking.add(work);
+        resolve();
+      };
+      const work = this.#attach(ledger, wanted, container, { life, onWait }).finally(() => {
+        this.#underWay.delete(key);
+        this.#asking.delete(work);
+        resolve();
+      });
+      if (dhcp) resolve();
+    });
   }
 
-  async #attach(ledger: Ledger, wanted: Wanted, container: Container, life: string): Promise<void> {
+  async #attach(
+    ledger: Ledger,
+    wanted: Wanted,
+    container: Container,
+    { life, onWait }: { readonly life: string; readonly onWait: () => void },
+  ): Promise<void> {
     const { host, firewall } = this.#parts;
-    const { key } = wanted;
+    const { key, attachment } = wanted;
     try {
-      const { steps } = await attachWanted(host, wanted, container, { dryRun: false, firewall });
+      const verified = this.#addresses.heldBy(key, attachment);
+      const isLeaving = leavingIn((other) => this.#wanted.get(other));
+      const options = { dryRun: false, firewall, verified, isLeaving, onWait };
+      const { steps } = await attachWanted(host, wanted, container, options);
+      this.#addresses.hold(key, attachment);
       const isNew = this.#lives.get(key) !== life;
       this.#lives.set(key, life);
       if (steps.length === 0) return ledger.right();
@@ -338,7 +378,12 @@ export class Agent {
       this.#tell(key, contested ? 'contested' : 'repaired', summary(steps));
     } catch (error) {
       this.#fail(key, textOf(error));
-      this.#retry(key, container.id, ledger.waitMs() + 1);
+      const claimed = foreignIn(wanted, error);
+      if (claimed === undefined) return this.#retry(key, container.id, ledger.waitMs() + 1);
+      // There are others in the range.
+      this.#addresses.claim(claimed);
+      ledger.retryNow();
+      this.wake(container.id);
     }
   }
 

@@ -1,6 +1,7 @@
 /** One-line commands that the agent keeps: `pipework` and `pipewright attach`. */
 import { keyOf } from '../apply/converge.ts';
 import { containerKey } from '../apply/state.ts';
+import { keptPrefix } from '../apply/wanted.ts';
 import type { Attachment } from '../model/attachment.ts';
 import { lives } from '../observe/lives.ts';
 import type { AgentParts } from './agent.ts';
@@ -10,9 +11,6 @@ export interface KeptCommand {
   readonly want: Attachment;
   readonly firewall: boolean;
 }
-
-/** Where they are in the store. */
-export const keptPrefix = 'attachments';
 
 export function keptKey(container: string, ifname: string): string {
   return `${keptPrefix}/${container} ${ifname}`;

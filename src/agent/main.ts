@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { Host } from '../apply/host.ts';
 import { acquireLock } from '../apply/lock.ts';
+import { agentLockPath } from '../apply/wanted.ts';
 import { Engine } from '../containers/docker.ts';
 import { ContainerCache } from '../containers/running.ts';
 import { PipewrightError } from '../errors.ts';
@@ -66,7 +67,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
 /** A second agent on the same state would undo what the first one does. */
 async function onlyOne(stateDir: string): Promise<Disposable> {
   try {
-    return await acquireLock(`${stateDir}/agent.lock`, 0);
+    return await acquireLock(agentLockPath(stateDir), 0);
   } catch (error) {
     if (!(error instanceof PipewrightError) || error.code !== 'LOCK_TIMEOUT') throw error;
     throw new PipewrightError('LOCK_TIMEOUT', {

@@ -18,9 +18,10 @@ import { HostView, NetnsView } from '../observe/view.ts';
 import { saved } from '../plan/attach.ts';
 import { type IfPresent, planAttach } from '../plan/plan.ts';
 import type { Host } from './host.ts';
-import { acquireLock } from './lock.ts';
+import { acquireLock, type Lock } from './lock.ts';
 import { containerKey } from './state.ts';
-import { type BeforeStep, begin, type Guest, type Pending, recover } from './transaction.ts';
+import { type BeforeStep, begin, type Guest, type Held, type Pending, recover } from './transaction.ts';
+import { askLink, type IsLeaving, refuseKnown } from './verify.ts';
 
 /** How an attachment is made. */
 export interface AttachOptions {
@@ -39,7 +40,12 @@ export interface AttachOptions {
   /** See AttachmentRecord; by default `command`. */
   readonly origin?: AttachmentRecord['origin'];
   /** Is given the transaction instead of its being made final: whoever takes it commits it, or takes it back. */
-  readonly hold?: ((pending: Pending) => void) | undefined;
+  readonly hold?: ((pending: Held) => void) | undefined;
+  /** Addresses that need not be asked for on the link, although the attachment says so; see Observed. */
+  readonly verified?: ReadonlySet<string> | undefined;
+  readonly isLeaving?: IsLeaving | undefined;
+  /** Called when the lock is free again although the attachment is not made yet. */
+  readonly onWait?: (() => void) | undefined;
   /** For tests. */
   readonly beforeStep?: BeforeStep;
 }
@@ -65,21 +71,44 @@ export async function attach(
   const guest: Guest = { rtnl, netnsPath: container.netnsPath, label: container.name };
   // So that the agent hears when somebody changes something in there. It may have its number.
   if (options.origin === 'kept') host.rtnl.batch([addNetnsId(netns.fd)]);
-  const { result, pending } = await prepare(host, container, guest, want, options);
+  const { result, pending, asked } = await prepare(host, container, guest, want, options);
   if (!pending) return result;
-  if (options.beforeCommit) {
-    try {
-      await options.beforeCommit(rtnl);
-    } catch (error) {
-      using _lock = await acquireLock(host.state.lockPath);
-      // Awaited here: the lock and the container's socket are needed until it is done.
-      return await pending.rollBack(error);
-    }
+  if (asked) {
+    options.onWait?.();
+    const { isLeaving } = options;
+    await outsideLock(host, pending, () => askLink({ host, guest: rtnl, want, isLeaving }, asked.probe));
+    await withLock(host, pending, () =>
+      complete(host, container, guest, want, { options, pending, ...asked }),
+    );
   }
+  const { beforeCommit } = options;
+  if (beforeCommit) await outsideLock(host, pending, () => beforeCommit(rtnl));
   const warnings = options.hold ? [] : await pending.commit();
   options.hold?.(pending);
-  announceAll(guest, want, options.beforeCommit !== undefined);
+  announceAll(guest, want, beforeCommit !== undefined);
   return { ...result, warnings: [...result.warnings, ...warnings] };
+}
+
+/** What may take its time; its failure takes back what was done so far. */
+async function outsideLock(host: Host, pending: Pending, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    await withLock(host, pending, () => pending.rollBack(error));
+  }
+}
+
+async function withLock<T>(host: Host, pending: Pending, work: () => Promise<T>): Promise<T> {
+  let lock: Lock;
+  try {
+    lock = await acquireLock(host.state.lockPath);
+  } catch (error) {
+    pending.abandon();
+    throw error;
+  }
+  using _lock = lock;
+  // Awaited here: the lock is needed until it is done.
+  return await work();
 }
 
 /** Tells the neighbours, of what a lease has brought as well. That nobody hears it is no failure. */
@@ -99,6 +128,11 @@ function announceAll({ rtnl }: Guest, { ifname, addrs }: Attachment, leased: boo
 /** Characters of an Ethernet address; an IPoIB one is longer. */
 const macLength = 17;
 
+/** What is there now, each thing asked for anew. */
+function observe(host: Host, container: Container, guest: Guest, want: Attachment, options: AttachOptions) {
+  return observeAttachment(new HostView(host), container, new NetnsView(guest.rtnl), want, options);
+}
+
 /** The part that is done under the lock. */
 async function prepare(
   host: Host,
@@ -109,35 +143,75 @@ async function prepare(
 ) {
   using _lock = await acquireLock(host.state.lockPath);
   const warnings = options.dryRun ? [] : await recover(host);
-  const seen = await observeAttachment(
-    new HostView(host),
-    container,
-    new NetnsView(guest.rtnl),
-    want,
-    options,
-  );
-  const planned = planAttach(want, seen, options.ifPresent);
+  const { verified, isLeaving, ifPresent } = options;
+  const seen = { ...(await observe(host, container, guest, want, options)), verified };
+  const planned = planAttach(want, seen, ifPresent);
+  // The original lets two containers have one address.
+  if (ifPresent === 'converge') refuseKnown({ host, guest: guest.rtnl, want, isLeaving }, planned);
   const steps = [...planned, ...(planned.length > 0 ? await leave(host, container, want, seen) : [])];
   const result: AttachResult = {
     steps: steps.map(({ op, because }) => ({ command: describe(op), because })),
     warnings,
     hostIfname: hostIfnameIn(steps) ?? seen.host.hostEnd?.name,
   };
-  if (options.dryRun || steps.length === 0) return { result, pending: undefined };
+  if (options.dryRun || steps.length === 0) return { result, pending: undefined, asked: undefined };
   forgetSome(host);
+  const probeAt = steps.findIndex(({ op }) => op.do === 'addr.probe');
+  const probe = opsOf(steps).find((op) => op.do === 'addr.probe');
+  // What comes after the question is planned anew when it is answered: others may have been at work meanwhile.
+  const now = steps.filter((step, at) => probeAt < 0 || at < probeAt || step.final);
   const note = {
     containerKey: containerKey(container),
     ifname: want.ifname,
     was: seen.record,
     is: {
-      ...noteOf(container, guest, want, seen, steps),
+      ...noteOf(container, guest, want, seen, now),
       dhcpGuest: options.dhcpGuest ?? seen.record?.dhcpGuest,
       origin: options.origin ?? 'command',
     },
   };
   const known = seen.host.network ? [seen.host.network] : [];
-  const pending = await begin(host, guest, { group: seen.group, steps, known, note }, options.beforeStep);
-  return { result, pending };
+  const pending = await begin(
+    host,
+    guest,
+    { group: seen.group, steps: now, known, note },
+    options.beforeStep,
+  );
+  const asked = probe && { probe, former: seen.record };
+  return { result, pending, asked };
+}
+
+/** The part after the question whether somebody has the addresses; under the lock as well. */
+async function complete(
+  host: Host,
+  container: Container,
+  guest: Guest,
+  want: Attachment,
+  { options, pending, probe, former }: Completion,
+): Promise<void> {
+  let seen: Observed;
+  let steps: readonly Step[];
+  try {
+    const verified = new Set([...(options.verified ?? []), ...probe.ips]);
+    seen = { ...(await observe(host, container, guest, want, options)), verified };
+    // The note is that of what is wanted already; what was asked for before is in the former one.
+    steps = planAttach(want, { ...seen, record: former ?? seen.record }, 'converge');
+    // Two commands at once may both have heard nothing.
+    refuseKnown({ host, guest: guest.rtnl, want, isLeaving: options.isLeaving }, steps);
+  } catch (error) {
+    return pending.rollBack(error);
+  }
+  const note = noteOf(container, guest, want, seen, steps);
+  const { dhcpGuest, origin } = seen.record ?? {};
+  await pending.extend(steps, { ...note, dhcpGuest, origin });
+}
+
+interface Completion {
+  readonly options: AttachOptions;
+  readonly pending: Pending;
+  readonly probe: Extract<Operation, { do: 'addr.probe' }>;
+  /** The note as it was before all this. */
+  readonly former: AttachmentRecord | undefined;
 }
 
 /** The interface may be on another network so far, which goes when nothing uses it any more. */

@@ -6,11 +6,14 @@ import type { AttachmentRecord } from '../model/observed.ts';
 import type { NetworkSpec } from '../model/topology.ts';
 import { lives } from '../observe/lives.ts';
 import type { Wanted } from '../plan/topology.ts';
-import { attach } from './attach.ts';
+import { type AttachOptions, attach } from './attach.ts';
 import { detach } from './detach.ts';
+import { dropNetworks } from './drop-networks.ts';
 import type { Host } from './host.ts';
-import { dropNetworks, ensureNetwork } from './networks.ts';
-import type { Pending } from './transaction.ts';
+import { ensureNetwork } from './networks.ts';
+import type { Held } from './transaction.ts';
+import type { IsLeaving } from './verify.ts';
+import type { WantedHere } from './wanted.ts';
 
 /** What happened to one thing, or would. */
 export interface Outcome {
@@ -24,9 +27,11 @@ export interface Outcome {
 /** What is wanted of the host. */
 export interface Goal {
   readonly networks: readonly NetworkSpec[];
-  readonly wanted: readonly { readonly wanted: Wanted; readonly container: Container }[];
+  readonly wanted: readonly WantedHere[];
   /** Notes of attachments that are wanted no more, see {@link unwantedRecords}. */
   readonly unwanted: readonly AttachmentRecord[];
+  /** What to try instead of one that failed; undefined: nothing. */
+  readonly instead?: ((failed: WantedHere, error: unknown) => Promise<WantedHere | undefined>) | undefined;
 }
 
 /** How it is brought about. */
@@ -34,7 +39,7 @@ export interface ConvergeOptions {
   readonly dryRun: boolean;
   readonly firewall: boolean;
   /** Takes every change that can be taken back, see AttachOptions; what is wanted no more stays then. */
-  readonly hold?: (pending: Pending) => void;
+  readonly hold?: (pending: Held) => void;
   /** Called with each outcome that is not "nothing to do". */
   readonly onOutcome?: (outcome: Outcome) => void;
 }
@@ -67,9 +72,11 @@ export async function converge(host: Host, goal: Goal, options: ConvergeOptions)
   for (const network of goal.networks) {
     await run(`network ${network.name}`, 'network', () => ensureNetwork(host, network, options));
   }
-  for (const { wanted, container } of goal.wanted) {
-    await run(wanted.key, 'attach', () => attachWanted(host, wanted, container, options));
-  }
+  const attachments = new Map(goal.wanted.map(({ wanted }) => [wanted.key, wanted.attachment]));
+  const isLeaving = leavingIn((key) => attachments.get(key));
+  await atOnce(goal.wanted, (entry, onWait) =>
+    run(entry.wanted.key, 'attach', () => attachOr(host, entry, goal, { ...options, isLeaving, onWait })),
+  );
   const names = new Set(goal.networks.map(({ name }) => name));
   const former = options.hold ? [] : host.state.networkRecords();
   for (const gone of former.filter(({ network }) => !names.has(network))) {
@@ -81,12 +88,56 @@ export async function converge(host: Host, goal: Goal, options: ConvergeOptions)
   return outcomes;
 }
 
+/** How one attachment is made or mended. */
+type AttachWantedOptions = Pick<ConvergeOptions, 'dryRun' | 'firewall' | 'hold'> &
+  Pick<AttachOptions, 'verified' | 'isLeaving' | 'onWait'>;
+
+/** What waits for an answer from the link does not hold up the others, but for this many. */
+const mostAtOnce = 64;
+
+/** Works on all in turn; on the next one as soon as one is done, or only waits. */
+async function atOnce<T>(
+  all: readonly T[],
+  work: (one: T, onWait: () => void) => Promise<void>,
+): Promise<void> {
+  const underWay = new Set<Promise<void>>();
+  for (const one of all) {
+    if (underWay.size >= mostAtOnce) await Promise.race(underWay);
+    await new Promise<void>((resolve, reject) => {
+      const working = work(one, resolve).finally(() => underWay.delete(working));
+      underWay.add(working);
+      working.then(resolve, reject);
+    });
+  }
+  await Promise.all(underWay);
+}
+
+async function attachOr(host: Host, entry: WantedHere, { instead }: Goal, options: AttachWantedOptions) {
+  for (let one = entry; ; ) {
+    try {
+      return await attachWanted(host, one.wanted, one.container, options);
+    } catch (error) {
+      const next = await instead?.(one, error);
+      if (!next) throw error;
+      one = next;
+    }
+  }
+}
+
+/** Whether a note's address is not wanted there any more, whose turn is yet to come. */
+export function leavingIn(wantedOf: (key: string) => Attachment | undefined): IsLeaving {
+  return (holder, ip) => {
+    const next = wantedOf(keyOf(holder));
+    return next !== undefined && !next.addrs.some(({ cidr }) => cidr?.ip === ip);
+  };
+}
+
 /** Makes or mends one attachment that is kept. */
 export async function attachWanted(
   host: Host,
   { attachment, dhcp }: Wanted,
   container: Container,
-  { dryRun, firewall, hold }: Pick<ConvergeOptions, 'dryRun' | 'firewall' | 'hold'>,
+  { dryRun, firewall, hold, verified, isLeaving, onWait }: AttachWantedOptions,
 ) {
   const lease = dhcp && !dryRun ? await leaseFor(host, attachment, container) : {};
   return attach(host, container, attachment, {
@@ -95,6 +146,9 @@ export async function attachWanted(
     dryRun,
     origin: 'kept',
     hold,
+    verified,
+    isLeaving,
+    onWait,
     ...lease,
   });
 }

@@ -10,7 +10,7 @@ import { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { Netns } from '../kernel/netns.ts';
 import { randomBytes } from '../kernel/random.ts';
 import type { Link, Route } from '../model/link.ts';
-import { groupOf, isOurGroup } from '../model/naming.ts';
+import { groupOf, ifbNameFor, isOurGroup } from '../model/naming.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import { describe, type Operation, type Step } from '../model/operation.ts';
 import { type DetachFacts, type DetachPlan, planDetach } from '../plan/detach.ts';
@@ -199,6 +199,7 @@ async function observeFacts(
     ifname,
     record,
     guestLink,
+    ifb: guestLinks.find(({ name, group }) => name === ifbNameFor(ifname) && isOurGroup(group)),
     cameHome: !guestLink && record?.taken !== undefined && links.some(({ group }) => group === record.group),
     routes: guest ? listRoutes(guest.rtnl, { table: 254 }) : [],
     guestIfindexes: guestLinks

@@ -51,11 +51,14 @@ export class Executor {
     }
   }
 
-  /** Runs each of `ops`, whatever happened to the one before; what is gone already is no failure. */
-  async runAll(ops: readonly Operation[]): Promise<unknown[]> {
+  /** Runs each of `ops`, whatever happened to the one before; what is gone already is no failure. See run(). */
+  async runAll(
+    ops: readonly Operation[],
+    before?: (op: Operation, index: number) => void,
+  ): Promise<unknown[]> {
     const failures: unknown[] = [];
-    for (const op of ops) {
-      const failed = await this.run([op], undefined, worst);
+    for (const [index, op] of ops.entries()) {
+      const failed = await this.run([op], before && (() => before(op, index)), worst);
       if (failed && !isDone(failed.error)) failures.push(failed.error);
     }
     return failures;
@@ -120,6 +123,8 @@ export class Executor {
         return op.wireless && this.#giveWireless(op, op.wireless);
       case 'link.take':
         return this.#takeWireless(op, op.saved.phy ?? '');
+      case 'addr.probe':
+        throw new Error('it takes too long for the lock: see apply/verify.ts');
       case 'firewall.allow':
       case 'firewall.revoke':
         return this.#backends.firewall(op);
@@ -201,7 +206,7 @@ type WirelessMove = Extract<Operation, { do: 'link.give' | 'link.take' }>;
 function isRequests(op: Operation): op is RequestOperation {
   if (op.do === 'link.give') return op.wireless === undefined;
   if (op.do === 'link.take') return op.saved.phy === undefined;
-  return !/^(ovs|firewall)\.|^link\.del$|^(ipv6|sysctl)\./.test(op.do);
+  return !/^(ovs|firewall)\.|^link\.del$|^addr\.probe$|^(ipv6|sysctl)\./.test(op.do);
 }
 
 /** Which of the refusals of one send() is told: the first, as the others may follow from it. */

@@ -1,24 +1,23 @@
 /** Makes the networks of a topology ready on the host, and takes away what was made for those that are no more. */
 
 import { listAddrs } from '../kernel/netlink/addr.ts';
-import { getLink, listLinks } from '../kernel/netlink/link.ts';
+import { getLink } from '../kernel/netlink/link.ts';
+import { listRoutes } from '../kernel/netlink/route.ts';
 import { randomBytes } from '../kernel/random.ts';
 import { readSysctl, sysctlPath } from '../kernel/sysctl.ts';
 import type { Cidr } from '../model/address.ts';
-import type { Link } from '../model/link.ts';
+import type { Link, Route } from '../model/link.ts';
 import { groupOf, isOurGroup, vlanIfnameFor } from '../model/naming.ts';
 import { promotion } from '../model/observed.ts';
-import { describe, type Operation } from '../model/operation.ts';
+import { describe } from '../model/operation.ts';
 import type { NetworkSpec, NotedNetwork } from '../model/topology.ts';
 import { observeNetwork } from '../observe/network.ts';
 import { HostView } from '../observe/view.ts';
+import type { NetworkRecord } from '../plan/drop-network.ts';
 import { hostLinkOf, type ObservedNetwork, planHostNetwork } from '../plan/network.ts';
-import { backendsOf, ovsMark } from './backends.ts';
-import { Executor } from './execute.ts';
 import type { Host } from './host.ts';
 import { acquireLock } from './lock.ts';
-import type { NetworkRecord } from './state.ts';
-import { begin, type Pending, recover } from './transaction.ts';
+import { type BeforeStep, begin, type Held, type Pending, recover } from './transaction.ts';
 
 /** What was done for a network, or would be. */
 export interface NetworkResult {
@@ -26,11 +25,21 @@ export interface NetworkResult {
   readonly steps: readonly { readonly command: string; readonly because: string }[];
 }
 
+/** How a network is made ready. */
+export interface EnsureNetworkOptions {
+  /** Plan only. */
+  readonly dryRun?: boolean;
+  /** See AttachOptions. */
+  readonly hold?: ((pending: Held) => void) | undefined;
+  /** For tests. */
+  readonly beforeStep?: BeforeStep | undefined;
+}
+
 /** Makes one network ready. @throws PipewrightError; nothing is changed then */
 export async function ensureNetwork(
   host: Host,
   network: NetworkSpec,
-  options: { readonly dryRun?: boolean; readonly hold?: ((pending: Pending) => void) | undefined } = {},
+  options: EnsureNetworkOptions = {},
 ): Promise<NetworkResult> {
   using _lock = await acquireLock(host.state.lockPath);
   if (!options.dryRun) await recover(host);
@@ -44,19 +53,24 @@ export async function ensureNetwork(
   if (options.dryRun) return result;
   const next = recordOf(network, record, seen);
   if (steps.length === 0 && JSON.stringify(record) === JSON.stringify(next)) return result;
-  // Written first: of what is made, nothing is forgotten when we are killed.
+  // Written first: of what is made, and of what was made before, nothing is forgotten when we are killed.
   const restore = note(host, record, next);
   const guest = { rtnl: host.rtnl, netnsPath: '/proc/thread-self/ns/net', label: 'host' };
   let pending: Pending;
   try {
-    pending = await begin(host, guest, { group: seen.group, steps });
+    pending = await begin(host, guest, { group: seen.group, steps }, options.beforeStep);
   } catch (error) {
     restore();
     throw error;
   }
-  if (!options.hold) await pending.commit();
+  const commit = (): Promise<string[]> => {
+    host.state.writeNetworkRecord(next);
+    return pending.commit();
+  };
+  if (!options.hold) await commit();
   options.hold?.({
-    commit: () => pending.commit(),
+    commit,
+    abandon: () => pending.abandon(),
     rollBack: (reason) => {
       restore();
       return pending.rollBack(reason);
@@ -69,14 +83,14 @@ export async function ensureNetwork(
 function recordOf(
   network: NetworkSpec,
   record: NetworkRecord | undefined,
-  { hostAddrs }: ObservedNetwork,
+  seen: ObservedNetwork,
 ): NetworkRecord {
   const hostLink = hostLinkOf(network);
   const former = record?.hostLink === hostLink ? record?.addrs : undefined;
   const isOurs = (cidr: Cidr): boolean =>
     hasCidr(former ?? [], cidr) ||
     !hasCidr(
-      hostAddrs.map((addr) => addr.cidr),
+      seen.hostAddrs.map((addr) => addr.cidr),
       cidr,
     );
   return {
@@ -86,12 +100,32 @@ function recordOf(
     link: 'bridge' in network ? network.bridge : undefined,
     hostLink,
     addrs: network.hostAddresses.filter(isOurs),
+    vlanIfname: vlanOf(network),
+    mtu: network.kind === 'bridge' ? mtuOf(network, record, seen) : undefined,
     spec: withoutPlace(network),
   };
 }
 
 function withoutPlace({ place: _, ...spec }: NetworkSpec): NotedNetwork {
   return spec;
+}
+
+/** The sub-interface that it makes; that of a phys network is made for an attachment. */
+function vlanOf(network: NetworkSpec): string | undefined {
+  if ((network.kind !== 'macvlan' && network.kind !== 'ipvlan') || network.vid === undefined)
+    return undefined;
+  return vlanIfnameFor(network.uplink, network.vid);
+}
+
+/** That of a bridge which is not ours, and is to have another one. */
+function mtuOf(
+  { bridge, mtu }: Extract<NetworkSpec, { kind: 'bridge' }>,
+  record: NetworkRecord | undefined,
+  { link }: ObservedNetwork,
+): NetworkRecord['mtu'] {
+  if (mtu === undefined || !link || isOurGroup(link.group)) return undefined;
+  const was = (record?.link === bridge ? record.mtu?.was : undefined) ?? link.mtu;
+  return was === mtu ? undefined : { set: mtu, was };
 }
 
 const hasCidr = (all: readonly Cidr[], { ip, prefixLen }: Cidr): boolean =>
@@ -103,12 +137,15 @@ const hasCidr = (all: readonly Cidr[], { ip, prefixLen }: Cidr): boolean =>
  */
 function note(host: Host, record: NetworkRecord | undefined, next: NetworkRecord): () => void {
   const { state } = host;
-  const former =
-    record && (record.link !== next.link || record.hostLink !== next.hostLink)
-      ? { ...record, network: `${record.network} on ${record.link ?? record.hostLink}` }
-      : undefined;
+  const isMoved =
+    record &&
+    (record.link !== next.link || record.hostLink !== next.hostLink || record.vlanIfname !== next.vlanIfname);
+  const place = record && (record.link ?? record.vlanIfname ?? record.hostLink);
+  const former = isMoved ? { ...record, network: `${record.network} on ${place}` } : undefined;
   if (former) state.writeNetworkRecord(former);
-  state.writeNetworkRecord(next);
+  const before = isMoved ? undefined : record;
+  const addrs = [...next.addrs, ...(before?.addrs ?? []).filter((cidr) => !hasCidr(next.addrs, cidr))];
+  state.writeNetworkRecord({ ...next, addrs, mtu: next.mtu ?? before?.mtu });
   return () => {
     if (former) state.removeNetworkRecord(former.network);
     if (record) state.writeNetworkRecord(record);
@@ -135,89 +172,32 @@ async function observe(
     vlanLink: vid === undefined || name === undefined ? undefined : exact(host, vlanIfnameFor(name, vid)),
     hostLink,
     hostAddrs: hostLink ? listAddrs(host.rtnl, hostLink.ifindex) : [],
+    hostRoutes: hostLink && mayLose(network, record) ? routesOf(host, hostLink) : undefined,
     group: groupOf(randomBytes(4).readUInt32LE()),
     formerAddrs: record?.addrs ?? [],
-    promotes: hostLink ? readSysctl(host.netns, sysctlPath(hostLink.name, promotion)) !== '0' : true,
+    formerMtu: record?.link === name && record?.mtu?.set === link?.mtu ? record?.mtu?.was : undefined,
+    promotes: hostLink ? promotes(host, hostLink.name) : true,
   };
 }
+
+function mayLose({ hostAddresses }: NetworkSpec, record: NetworkRecord | undefined): boolean {
+  return (record?.addrs ?? []).some((cidr) => !hasCidr(hostAddresses, cidr));
+}
+
+/** Those that go with its addresses; the kernel keeps the table `local` itself. */
+function routesOf(host: Host, { ifindex }: Link): Route[] {
+  return listRoutes(host.rtnl).filter(({ dev, table }) => dev === ifindex && table !== localTable);
+}
+
+/** RT_TABLE_LOCAL. */
+const localTable = 255;
 
 function exact(host: Host, name: string): Link | undefined {
   const link = getLink(host.rtnl, name);
   return link?.name === name ? link : undefined;
 }
 
-/**
- * Takes away what was made for networks that are no more: the host's addresses, its children of NICs, empty bridges. A
- * bridge that is still in use stays, and its note with it, for the next time.
- */
-export async function dropNetworks(
-  host: Host,
-  gone: readonly NetworkRecord[],
-  options: { readonly dryRun?: boolean } = {},
-): Promise<NetworkResult[]> {
-  using _lock = await acquireLock(host.state.lockPath);
-  const executor = new Executor({ host: host.rtnl, guest: host.rtnl }, backendsOf(host));
-  const names = new Set(gone.map(({ network }) => network));
-  const staying = host.state.networkRecords().filter(({ network }) => !names.has(network));
-  const results: NetworkResult[] = [];
-  for (const record of gone) {
-    const base = await planDropBridge(host, record, staying);
-    const ops = [...planDropHostLink(host, record, staying), ...(base === 'in use' ? [] : base)];
-    results.push({
-      network: record.network,
-      steps: ops.map((op) => ({ command: describe(op), because: `network ${record.network} is no more` })),
-    });
-    if (options.dryRun) continue;
-    const [failure] = await executor.runAll(ops);
-    if (failure) throw failure;
-    if (base !== 'in use') host.state.removeNetworkRecord(record.network);
-  }
-  return results;
-}
-
-function planDropHostLink(
-  host: Host,
-  { kind, hostLink, addrs }: NetworkRecord,
-  staying: readonly NetworkRecord[],
-): Operation[] {
-  const link = hostLink === undefined ? undefined : exact(host, hostLink);
-  if (!link) return [];
-  const others = staying.filter((other) => other.hostLink === hostLink);
-  if (kind === 'macvlan' || kind === 'ipvlan') {
-    return others.length === 0 && isOurGroup(link.group)
-      ? [{ do: 'link.del', side: 'host', name: link.name }]
-      : [];
-  }
-  const present = listAddrs(host.rtnl, link.ifindex).map(({ cidr }) => cidr);
-  const wanted = others.flatMap((other) => other.addrs);
-  return addrs
-    .filter((cidr) => hasCidr(present, cidr) && !hasCidr(wanted, cidr))
-    .map((cidr): Operation => ({ do: 'addr.del', side: 'host', link: link.name, cidr }));
-}
-
-async function planDropBridge(
-  host: Host,
-  { kind, link: bridge, addrs }: NetworkRecord,
-  staying: readonly NetworkRecord[],
-): Promise<Operation[] | 'in use'> {
-  if (bridge === undefined || staying.some(({ link }) => link === bridge)) return [];
-  if (kind === 'ovs') return planDropOvsBridge(host, bridge);
-  const link = exact(host, bridge);
-  if (!link || !isOurGroup(link.group)) return [];
-  const foreign = listAddrs(host.rtnl, link.ifindex).some(
-    ({ scope, cidr }) => scope === 0 && !hasCidr(addrs, cidr),
-  );
-  if (foreign) return [];
-  if (listLinks(host.rtnl).some(({ master }) => master === link.ifindex)) return 'in use';
-  return [
-    { do: 'firewall.revoke', bridge },
-    { do: 'link.del', side: 'host', name: bridge },
-  ];
-}
-
-async function planDropOvsBridge(host: Host, name: string): Promise<Operation[] | 'in use'> {
-  const { getBridge } = await import('../ovs/bridge.ts');
-  const bridge = await getBridge(await host.ovs(), name);
-  if (bridge === undefined || !(ovsMark in bridge.externalIds)) return [];
-  return bridge.ports.length > 0 ? 'in use' : [{ do: 'ovs.bridge.del', name }];
+/** Whether the next IPv4 address of a subnet takes the place of the first when that is deleted. */
+export function promotes(host: Host, name: string): boolean {
+  return readSysctl(host.netns, sysctlPath(name, promotion)) !== '0';
 }

@@ -3,7 +3,13 @@
 import { PipewrightError } from '../errors.ts';
 import { delAddr, listAddrs, replaceAddr } from '../kernel/netlink/addr.ts';
 import { addLink, getLink, setLink } from '../kernel/netlink/link.ts';
-import { delRootQdisc, replaceTbf } from '../kernel/netlink/qdisc.ts';
+import {
+  addIngress,
+  delIngress,
+  delRootQdisc,
+  redirectIngress,
+  replaceTbf,
+} from '../kernel/netlink/qdisc.ts';
 import { delRoute, replaceRoute } from '../kernel/netlink/route.ts';
 import { addRule, delRule, type NewRule } from '../kernel/netlink/rule.ts';
 import type { NetlinkSocket, Request } from '../kernel/netlink/socket.ts';
@@ -33,7 +39,9 @@ export interface Sides {
 /** Operations that are requests and nothing else, so that several can leave together. */
 export type RequestOperation = Exclude<
   Operation,
-  { do: `ovs.${string}` } | { do: `firewall.${string}` } | { do: 'link.del' | 'ipv6.enable' | 'sysctl.set' }
+  | { do: `ovs.${string}` }
+  | { do: `firewall.${string}` }
+  | { do: 'link.del' | 'ipv6.enable' | 'sysctl.set' | 'addr.probe' }
 >;
 
 /** Builds the requests of operations, in both namespaces. */
@@ -102,9 +110,12 @@ export class Requests {
       case 'link.restore':
         return this.#restoreGuest(op.name, op.saved);
       case 'addr.add': {
-        const { cidr, broadcast } = op;
+        const { cidr, broadcast, nodad } = op;
         const ifindex = this.ifindex(op.side, op.link);
-        return [named(op.link, replaceAddr(ifindex, { cidr, ...(broadcast ? { broadcast } : {}) }))];
+        const flags = nodad ? { flags: ifaNodad } : {};
+        return [
+          named(op.link, replaceAddr(ifindex, { cidr, ...(broadcast ? { broadcast } : {}), ...flags })),
+        ];
       }
       case 'addr.del':
         return [named(op.link, delAddr(this.ifindex(op.side, op.link), op.cidr))];
@@ -114,6 +125,8 @@ export class Requests {
         return [named(op.route.link, delRoute(this.#route(op.side, op.route)))];
       case 'route.restore':
         return [replaceRoute(op.route)];
+      case 'ingress.redirect':
+        return this.#redirect(op.link, op.to);
       case 'rule.add':
         return [addRule(ruleOf(op.rule))];
       case 'rule.del':
@@ -123,6 +136,13 @@ export class Requests {
         return [op.rate === undefined ? delRootQdisc(ifindex) : replaceTbf(ifindex, { rate: op.rate })];
       }
     }
+  }
+
+  #redirect(link: string, to: string | undefined): Request[] {
+    const ifindex = this.ifindex('guest', link);
+    if (to === undefined) return [named(link, delIngress(ifindex))];
+    const ifb = this.ifindex('guest', to);
+    return [named(link, addIngress(ifindex)), named(link, redirectIngress(ifindex, ifb))];
   }
 
   #route(side: Side, { link, ...route }: PlannedRoute) {
@@ -184,6 +204,8 @@ export class Requests {
         const pkey = link.pkey === undefined ? {} : { pkey: link.pkey };
         return { name, group, netnsFd: guestFd(), ...mtu, kind: 'ipoib', uplink, ...pkey };
       }
+      case 'ifb':
+        return { name, group, netnsFd: guestFd(), up: true, kind: 'ifb' };
       case 'dummy':
         return { name, group, netnsFd: guestFd(), ...mtu, ...mac, kind: 'dummy' };
     }
@@ -223,13 +245,15 @@ export class Requests {
 
   /** Name, MAC, MTU, group, state, addresses and routes of a link as they were noted. */
   #restore(side: Side, name: string, saved: SavedLink): Request[] {
-    const { ifindex } = this.link(side, name);
+    const { ifindex, mac: present } = this.link(side, name);
     this.forget(side, name);
-    const { mac, mtu, group, up } = saved;
+    const { mtu, group, up } = saved;
+    // A bridge that is given even the one it has keeps it from then on, whatever its ports have.
+    const mac = saved.mac === present ? {} : { mac: saved.mac };
     const rename = name === saved.name ? [] : [setLink({ ifindex }, { name: saved.name })];
     return [
       ...rename,
-      setLink({ ifindex }, { mac, mtu, group }),
+      setLink({ ifindex }, { ...mac, mtu, group }),
       setLink({ ifindex }, { up }),
       ...restoreAddrs(ifindex, saved.addrs, listAddrs(this.side(side), ifindex)),
       ...savedRoutes(saved).map((route) => replaceRoute({ ...route, dev: ifindex })),
@@ -264,6 +288,9 @@ function addrKey({ cidr, peer, unknown = [] }: Addr): string {
   const others = unknown.map(({ type, data }) => `${type}=${Buffer.from(data).toString('hex')}`);
   return [formatCidr(cidr), peer, ...others].join(' ');
 }
+
+/** IFA_F_NODAD. */
+const ifaNodad = 0x02;
 
 /** RTPROT_KERNEL, and IFA_F_NOPREFIXROUTE. */
 const byKernel = 2;
@@ -329,6 +356,7 @@ export function sideOf(op: RequestOperation): Side {
     case 'link.restore':
     case 'rule.add':
     case 'rule.del':
+    case 'ingress.redirect':
       return 'guest';
     default:
       return op.side;
@@ -353,6 +381,8 @@ function linksOf(op: RequestOperation): [Side, string][] {
       return [[op.side, op.route.link]];
     case 'qdisc.set':
       return [[op.side, op.link]];
+    case 'ingress.redirect':
+      return [op.link, op.to].flatMap((name) => (name === undefined ? [] : [['guest', name]]));
     case 'route.restore':
     case 'rule.add':
     case 'rule.del':

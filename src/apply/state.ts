@@ -1,12 +1,12 @@
 /** The state directory of one host: lock, journals, and what is noted of each attachment. All below /run. */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, unlinkSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync, unlinkSync } from 'node:fs';
 import { startTimeOf } from '../containers/proc.ts';
 import { PipewrightError } from '../errors.ts';
-import type { Cidr } from '../model/address.ts';
+import { type Network, segmentOf } from '../model/attachment.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { Operation } from '../model/operation.ts';
-import type { NotedNetwork } from '../model/topology.ts';
+import type { NetworkRecord } from '../plan/drop-network.ts';
 import { writeAtomically } from '../store/write.ts';
 
 /** A host's files are told apart by its network namespace: several hosts can share one /run. */
@@ -35,20 +35,6 @@ export interface Journal {
     | undefined;
 }
 
-/** What is noted of a network of a topology: what the host was given for it. */
-export interface NetworkRecord {
-  readonly version: 1;
-  readonly network: string;
-  readonly kind: string;
-  /** The bridge. */
-  readonly link: string | undefined;
-  /** The link with the host's own addresses, and those. */
-  readonly hostLink: string | undefined;
-  readonly addrs: readonly Cidr[];
-  /** What the file says of it. */
-  readonly spec?: NotedNetwork | undefined;
-}
-
 /** Paths and files of one host, by the inode of its network namespace. */
 export class StateDir {
   readonly path: string;
@@ -58,6 +44,7 @@ export class StateDir {
     mkdirSync(`${this.path}/journal`, { recursive: true, mode: 0o755 });
     mkdirSync(`${this.path}/attachments`, { recursive: true, mode: 0o755 });
     mkdirSync(`${this.path}/networks`, { recursive: true, mode: 0o755 });
+    mkdirSync(`${this.path}/addresses`, { recursive: true, mode: 0o755 });
   }
 
   get lockPath(): string {
@@ -104,11 +91,39 @@ export class StateDir {
   }
 
   writeRecord(containerKey: string, record: AttachmentRecord): void {
-    this.#write(this.#recordPath(containerKey, record.ifname), record);
+    const path = this.#recordPath(containerKey, record.ifname);
+    this.#write(path, record);
+    for (const link of this.#addressPaths(record)) point(link, path);
   }
 
   removeRecord(containerKey: string, ifname: string): void {
-    remove(this.#recordPath(containerKey, ifname));
+    const path = this.#recordPath(containerKey, ifname);
+    const record = read<AttachmentRecord>(path);
+    // The note last: killed in between, it is removed once more.
+    for (const link of record ? this.#addressPaths(record) : []) if (target(link) === path) remove(link);
+    remove(path);
+  }
+
+  /**
+   * Who was given an address on this network. Found by one link, whatever else is noted; it can be of a container that is
+   * gone.
+   */
+  recordWith(network: Network, ip: string): AttachmentRecord | undefined {
+    const link = this.#addressPath(network, ip);
+    const path = link === undefined ? undefined : target(link);
+    const record = path === undefined ? undefined : read<AttachmentRecord>(path);
+    return record && this.#addressPaths(record).some((other) => other === link) ? record : undefined;
+  }
+
+  #addressPaths({ network, want }: AttachmentRecord): string[] {
+    return (want?.addrs ?? []).flatMap(({ cidr }) => (cidr && this.#addressPath(network, cidr.ip)) ?? []);
+  }
+
+  #addressPath(network: Network, ip: string): string | undefined {
+    const segment = segmentOf(network);
+    return segment === undefined
+      ? undefined
+      : `${this.path}/addresses/${encodeURIComponent(segment)}+${encodeURIComponent(ip)}`;
   }
 
   /** A few of the notes, other ones each time, so that all are looked at sooner or later and no command reads them all. */
@@ -185,6 +200,22 @@ function remove(path: string): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   }
+}
+
+/** Where a symbolic link leads; undefined when there is none. */
+function target(link: string): string | undefined {
+  try {
+    return readlinkSync(link);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+function point(link: string, to: string): void {
+  if (target(link) === to) return;
+  remove(link);
+  symlinkSync(to, link);
 }
 
 /** What a file holds; undefined when there is none, or an empty one: the machine crashed while it was written. */

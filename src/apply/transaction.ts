@@ -45,12 +45,23 @@ function ownStartTime(): string {
 /** For tests: what is called before each step; it may throw, or end the process. */
 export type BeforeStep = (step: Step, index: number) => void;
 
-/** A transaction whose steps are done but for the final ones, and which can still be taken back. */
-export interface Pending {
+/** What can still be taken back. */
+export interface Held {
   /** Makes it final. @returns warnings: what failed of the final steps; the next command tries them again */
   commit(): Promise<string[]>;
   /** Takes it back because of `reason`, which is thrown. */
   rollBack(reason: unknown): Promise<never>;
+  /** Leaves it to the next command to take it back. */
+  abandon(): void;
+}
+
+/** A transaction whose steps are done but for the final ones. */
+export interface Pending extends Held {
+  /**
+   * Goes on with more steps, for what was left open because it takes too long for the lock. The caller holds it again.
+   * @throws the failure of a step, after everything was taken back, what was done before as well
+   */
+  extend(steps: readonly Step[], note: AttachmentRecord): Promise<void>;
 }
 
 /**
@@ -63,61 +74,125 @@ export async function begin(
   transaction: Transaction,
   before?: BeforeStep,
 ): Promise<Pending> {
-  const { note } = transaction;
-  const steps = transaction.steps.filter((step) => !step.final);
-  const final = transaction.steps.filter((step) => step.final);
-  const undo = [...steps].reverse().flatMap((step) => step.undo);
-  const journal: Journal = {
-    version: 1,
-    pid: process.pid,
-    startTime: ownStartTime(),
-    guest: guest && { netnsPath: guest.netnsPath, netnsInode: guest.rtnl.netns.inode, label: guest.label },
-    undo,
-    note: note && {
-      containerKey: note.containerKey,
-      ifname: note.ifname,
-      was: note.was,
-      dhcpGuest: note.is.dhcpGuest,
-    },
-  };
-  const path = host.state.writeJournal(journal, transaction.group);
-  const rollBack = async (reason: unknown): Promise<never> => {
-    const { failures, undo } = await takeBack(host, journal);
-    if (failures.length > 0) {
-      abandon(host, path, { ...journal, undo });
-      throw undoIncomplete(reason, failures);
-    }
-    host.state.removeFile(path);
-    throw reason;
-  };
-  const run = (some: readonly Step[], from: number, rtnl: NetlinkSocket | undefined) =>
-    new Executor({ host: host.rtnl, guest: rtnl, known: transaction.known }, backendsOf(host)).run(
-      some.map(({ op }) => op),
-      before && ((index): void => before(some[index] as Step, from + index)),
-    );
-  const failed = await run(steps, 0, guest?.rtnl);
-  if (failed) return rollBack(failed.error);
-  try {
-    if (note) host.state.writeRecord(note.containerKey, note.is);
-  } catch (error) {
-    return rollBack(error);
+  const running = new Running(host, guest, transaction, before);
+  await running.run(transaction.steps, transaction.note?.is, transaction.known);
+  return running;
+}
+
+/** A transaction under way: its journal is what takes it back at any moment. */
+class Running implements Pending {
+  readonly #host: Host;
+  readonly #guest: Guest | undefined;
+  readonly #before: BeforeStep | undefined;
+  readonly #path: string;
+  readonly #final: Step[] = [];
+  #journal: Journal;
+  /** Steps that were begun. */
+  #count = 0;
+
+  constructor(
+    host: Host,
+    guest: Guest | undefined,
+    { group, steps, note }: Transaction,
+    before: BeforeStep | undefined,
+  ) {
+    this.#host = host;
+    this.#guest = guest;
+    this.#before = before;
+    this.#journal = {
+      version: 1,
+      pid: process.pid,
+      startTime: ownStartTime(),
+      guest: guest && {
+        netnsPath: guest.netnsPath,
+        netnsInode: guest.rtnl.netns.inode,
+        label: guest.label,
+      },
+      undo: undoOf(steps),
+      note: note && {
+        containerKey: note.containerKey,
+        ifname: note.ifname,
+        was: note.was,
+        dhcpGuest: note.is.dhcpGuest,
+      },
+    };
+    this.#path = host.state.writeJournal(this.#journal, group);
   }
-  const commit = async (): Promise<string[]> => {
+
+  async run(steps: readonly Step[], note?: AttachmentRecord, known?: readonly Link[]): Promise<void> {
+    this.#final.push(...steps.filter((step) => step.final));
+    const failed = await this.#execute(
+      steps.filter((step) => !step.final),
+      this.#guest?.rtnl,
+      known,
+    );
+    if (failed) return this.rollBack(failed.error);
+    if (!note || !this.#journal.note) return;
+    try {
+      this.#host.state.writeRecord(this.#journal.note.containerKey, note);
+    } catch (error) {
+      return this.rollBack(error);
+    }
+  }
+
+  #execute(steps: readonly Step[], guest: NetlinkSocket | undefined, known?: readonly Link[]) {
+    const from = this.#count;
+    this.#count += steps.length;
+    const before = this.#before;
+    return new Executor({ host: this.#host.rtnl, guest, known }, backendsOf(this.#host)).run(
+      steps.map(({ op }) => op),
+      before && ((index): void => before(steps[index] as Step, from + index)),
+    );
+  }
+
+  async extend(steps: readonly Step[], note: AttachmentRecord): Promise<void> {
+    try {
+      const undo = [...undoOf(steps), ...this.#journal.undo];
+      this.#journal = { ...this.#journal, undo };
+      this.#host.state.rewriteJournal(this.#path, this.#journal);
+    } catch (error) {
+      return this.rollBack(error);
+    }
+    return this.run(steps, note);
+  }
+
+  async commit(): Promise<string[]> {
     // From here on the way is forward, whoever goes it.
-    const forward = { ...journal, undo: final.map(({ op }) => op), note: undefined };
-    if (final.length > 0) {
-      host.state.rewriteJournal(path, forward);
-      using again = openGuest(journal.guest);
-      const failure = await run(final, steps.length, again?.rtnl);
+    const forward = { ...this.#journal, undo: this.#final.map(({ op }) => op), note: undefined };
+    if (this.#final.length > 0) {
+      this.#host.state.rewriteJournal(this.#path, forward);
+      using again = openGuest(this.#host, this.#journal.guest);
+      const failure = await this.#execute(this.#final, again?.rtnl);
       if (failure) {
-        abandon(host, path, forward);
+        abandon(this.#host, this.#path, forward);
         return warningsOf([failure.error]);
       }
     }
-    host.state.removeFile(path);
+    this.#host.state.removeFile(this.#path);
     return [];
-  };
-  return { commit, rollBack };
+  }
+
+  abandon(): void {
+    abandon(this.#host, this.#path, this.#journal);
+  }
+
+  async rollBack(reason: unknown): Promise<never> {
+    const { failures, undo } = await takeBack(this.#host, this.#journal);
+    if (failures.length > 0) {
+      abandon(this.#host, this.#path, { ...this.#journal, undo });
+      throw undoIncomplete(reason, failures);
+    }
+    this.#host.state.removeFile(this.#path);
+    throw reason;
+  }
+}
+
+/** What takes the steps back, the last one first. */
+function undoOf(steps: readonly Step[]): Operation[] {
+  return steps
+    .filter((step) => !step.final)
+    .reverse()
+    .flatMap((step) => step.undo);
 }
 
 /** What is left to do stays in the journal, for the next command, even when that is one of this process. */
@@ -197,7 +272,7 @@ export async function recover(host: Host): Promise<string[]> {
  * @returns what failed, and the operations that are still to be run
  */
 async function takeBack(host: Host, journal: Journal): Promise<{ failures: unknown[]; undo: Operation[] }> {
-  using guest = openGuest(journal.guest);
+  using guest = openGuest(host, journal.guest);
   const executor = new Executor({ host: host.rtnl, guest: guest?.rtnl }, backendsOf(host));
   const failures: unknown[] = [];
   const undo: Operation[] = [];
@@ -227,8 +302,13 @@ async function stopClient(host: Host, { note }: Journal): Promise<void> {
   await stopDhcpClient({ guest: note.dhcpGuest, ifname: note.ifname, stateDir: host.state.path });
 }
 
-function openGuest(guest: Journal['guest']): (Disposable & { readonly rtnl: NetlinkSocket }) | undefined {
+function openGuest(
+  host: Host,
+  guest: Journal['guest'],
+): (Disposable & { readonly rtnl: NetlinkSocket }) | undefined {
   if (!guest) return undefined;
+  // A network of a topology: its links are born where those of containers are, and stay on the host.
+  if (guest.netnsInode === host.netns.inode) return { rtnl: host.rtnl, [Symbol.dispose]: () => {} };
   let netns: Netns;
   try {
     netns = Netns.open(guest.netnsPath, guest.label);

@@ -3,6 +3,7 @@ import type { Container } from '../containers/container.ts';
 import { PipewrightError } from '../errors.ts';
 import type { Topology } from '../model/topology.ts';
 import { withLabels } from '../plan/labels.ts';
+import { isSameMemory, type Memory, reclaimableOf, remember } from '../plan/remembered.ts';
 import { type KnownContainer, type Resolution, resolveTopology, type Wanted } from '../plan/topology.ts';
 import type { Store } from '../store/store.ts';
 
@@ -18,13 +19,39 @@ export interface WantedHere {
   readonly container: Container;
 }
 
-const addressesKey = 'addresses';
+/** What addresses are given out from. */
+export interface AddressParts {
+  readonly store: Store;
+  /** Names of all containers that exist, stopped ones too; asked when a range is full. */
+  readonly existing: () => Promise<ReadonlySet<string>>;
+  /** `NETWORK ADDRESS` that somebody on the link answers for. */
+  readonly foreign: ReadonlySet<string>;
+}
 
 /** How a topology is resolved. */
 export interface ResolveWantedOptions {
+  /** Nothing is given out. */
   readonly dryRun?: boolean;
+  /** These are all containers that run, so that what the others had is in use no more. */
+  readonly isComplete?: boolean;
   /** All containers that are known, when their labels are entries too; without them labels say nothing. */
   readonly labelled?: readonly RunningContainer[] | undefined;
+}
+
+const addressesKey = 'addresses';
+
+/** Where the agent keeps commands, one below this for each. */
+export const keptPrefix = 'attachments';
+
+/** Held by the agent that works with this state directory: there is only one. */
+export function agentLockPath(stateDir: string): string {
+  return `${stateDir}/agent.lock`;
+}
+
+/** What a topology comes to here. */
+interface WantedOfTopology {
+  readonly wanted: WantedHere[];
+  readonly unwantable: Resolution['unwantable'];
 }
 
 /**
@@ -34,40 +61,101 @@ export interface ResolveWantedOptions {
 export async function resolveWanted(
   topology: Topology,
   running: readonly RunningContainer[],
-  store: Store,
+  parts: AddressParts,
   options: ResolveWantedOptions = {},
-): Promise<{ wanted: WantedHere[]; unwantable: Resolution['unwantable'] }> {
-  const stored = await store.read<Record<string, string>>(addressesKey);
-  const remembered = new Map(Object.entries(stored?.value ?? {}));
-  const listed = running.map((container) => container.listed);
-  const labelled = options.labelled?.map((container) => container.listed);
-  const added = labelled ? withLabels(topology, labelled, remembered) : { topology, refused: [] };
-  const resolution = resolveTopology(added.topology, listed, remembered);
-  const ids = new Set(listed.map(({ id }) => id));
-  const refused = added.refused.filter(({ container }) => ids.has(container));
-  const unwantable = [...refused, ...resolution.unwantable];
-  const lost = new Set<string>();
-  if (!options.dryRun && resolution.addresses.size > remembered.size) {
-    const addresses = Object.fromEntries(resolution.addresses);
+): Promise<WantedOfTopology> {
+  const { store } = parts;
+  for (;;) {
+    const stored = await store.read<Memory>(addressesKey);
+    const memory = stored?.value ?? {};
+    const resolution = await resolveFrom(topology, running, memory, parts, options.labelled);
+    const { addresses, used } = resolution;
+    const isComplete = options.isComplete ?? false;
+    const next = remember(memory, addresses, used, { isComplete, now: Date.now() });
+    if (options.dryRun || isSameMemory(memory, next)) return here(resolution, running);
     try {
-      await store.compareAndSet(addressesKey, addresses, stored?.version);
+      // Somebody else may have given some out in between.
+      if (await store.compareAndSet(addressesKey, next, stored?.version)) return here(resolution, running);
     } catch (error) {
       if (!(error instanceof PipewrightError)) throw error;
-      const isNew = ({ key }: Wanted): boolean =>
-        Object.keys(addresses).some((slot) => slot.startsWith(`${key} `) && !remembered.has(slot));
-      const idOf = new Map(listed.map(({ name, id }) => [name, id]));
-      for (const { key, place, attachment } of resolution.wanted.filter(isNew)) {
-        lost.add(key);
-        const container = idOf.get(attachment.container.name) ?? '';
-        const why = `its address cannot be kept: ${error.message}`;
-        if (place) unwantable.push({ key, why, container, place });
-      }
+      return withoutNew(
+        here(resolution, running),
+        memory,
+        next,
+        `its address cannot be kept: ${error.message}`,
+      );
     }
   }
-  const byName = new Map(running.map((one) => [one.listed.name, one.container]));
-  const wanted = resolution.wanted.flatMap((one) => {
+}
+
+async function resolveFrom(
+  topology: Topology,
+  running: readonly RunningContainer[],
+  memory: Memory,
+  { existing, foreign }: AddressParts,
+  labelled: readonly RunningContainer[] | undefined,
+): Promise<Resolution> {
+  const containers = running.map(({ listed }) => listed);
+  const addresses = new Map(Object.entries(memory).map(([slot, { ip }]) => [slot, ip]));
+  const known = labelled?.map(({ listed }) => listed);
+  const added = known ? withLabels(topology, known, addresses) : { topology, refused: [] };
+  const resolve = (reclaimable?: readonly string[]): Resolution =>
+    resolveTopology(added.topology, containers, { addresses, foreign, reclaimable });
+  const first = resolve();
+  const isFull = first.unwantable.some(({ isExhausted }) => isExhausted);
+  const resolution = isFull ? resolve(reclaimableOf(memory, await existing())) : first;
+  const ids = new Set(containers.map(({ id }) => id));
+  const refused = added.refused.filter(({ container }) => ids.has(container));
+  return { ...resolution, unwantable: [...refused, ...resolution.unwantable] };
+}
+
+function here({ wanted, unwantable }: Resolution, running: readonly RunningContainer[]): WantedOfTopology {
+  const byName = new Map(running.map(({ listed, container }) => [listed.name, container]));
+  const found = wanted.flatMap((one) => {
     const container = byName.get(one.attachment.container.name);
-    return container && !lost.has(one.key) ? [{ wanted: one, container }] : [];
+    return container ? [{ wanted: one, container }] : [];
   });
-  return { wanted, unwantable };
+  return { wanted: found, unwantable };
+}
+
+/** Without those whose addresses were given out just now, in vain. */
+function withoutNew(
+  { wanted, unwantable }: WantedOfTopology,
+  memory: Memory,
+  next: Memory,
+  why: string,
+): WantedOfTopology {
+  const added = Object.keys(next).filter((slot) => memory[slot]?.ip !== next[slot]?.ip);
+  const isNew = ({ wanted: { key } }: WantedHere): boolean =>
+    added.some((slot) => slot.startsWith(`${key} `));
+  const lost = wanted.filter(isNew).flatMap(({ wanted: { key, place }, container }) => {
+    return place ? [{ key, why, container: container.id, place }] : [];
+  });
+  return { wanted: wanted.filter((one) => !isNew(one)), unwantable: [...unwantable, ...lost] };
+}
+
+/** The address of a range, as `NETWORK ADDRESS`, that could not be had because somebody has it: another one will do. */
+export function foreignIn({ auto }: Wanted, error: unknown): string | undefined {
+  const isUsed = error instanceof PipewrightError && error.code === 'ADDRESS_IN_USE';
+  return isUsed && auto?.ips.includes(error.subject) ? `${auto.network} ${error.subject}` : undefined;
+}
+
+/** What outlives a reboot: kept commands as `CONTAINER/IFNAME`, and how many addresses were given out. */
+export async function kept(
+  store: Store,
+): Promise<{ readonly commands: readonly string[]; readonly addresses: number }> {
+  const commands = await store.list(keptPrefix);
+  const addresses = await store.read<Memory>(addressesKey);
+  return {
+    commands: commands.map(({ key }) => key.slice(keptPrefix.length + 1).replace(' ', '/')),
+    addresses: Object.keys(addresses?.value ?? {}).length,
+  };
+}
+
+/** Forgets all that. */
+export async function forgetAll(store: Store): Promise<void> {
+  const addresses = await store.read(addressesKey);
+  for (const { key, version } of [...(await store.list(keptPrefix)), ...(addresses ? [addresses] : [])]) {
+    await store.compareAndSet(key, undefined, version);
+  }
 }

@@ -4,7 +4,7 @@ import { isatty } from 'node:tty';
 import type { Outcome } from '../apply/converge.ts';
 import { Host } from '../apply/host.ts';
 import { acquireLock } from '../apply/lock.ts';
-import type { Pending } from '../apply/transaction.ts';
+import type { Held } from '../apply/transaction.ts';
 import { PipewrightError } from '../errors.ts';
 import { checkExpectations, type Expectation } from '../observe/expect.ts';
 import { expectationTable } from './expectations.ts';
@@ -61,8 +61,8 @@ export async function applyTopology(flags: ApplyFlags, paths: readonly string[])
 async function make(host: Host, goal: HostGoal, flags: ApplyFlags) {
   const firewall = !flags.noFirewall;
   const onOutcome = flags.json ? () => {} : (outcome: Outcome): void => print(outcomeText(outcome));
-  const held: Pending[] = [];
-  const hold = flags.rollback ? { hold: (pending: Pending): void => void held.push(pending) } : {};
+  const held: Held[] = [];
+  const hold = flags.rollback ? { hold: (pending: Held): void => void held.push(pending) } : {};
   const outcomes = await convergeGoal(host, goal, { dryRun: false, firewall, onOutcome, ...hold });
   const expectations = await checkExpectations(goal.topology, goal.wanted);
   const isBad =
@@ -81,7 +81,7 @@ async function make(host: Host, goal: HostGoal, flags: ApplyFlags) {
   return { outcomes, expectations, tookBack: false };
 }
 
-async function takeBack(host: Host, pending: Pending): Promise<void> {
+async function takeBack(host: Host, pending: Held): Promise<void> {
   const reason = new Error('taken back');
   using _lock = await acquireLock(host.state.lockPath);
   try {

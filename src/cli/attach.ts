@@ -18,6 +18,7 @@ import { type CommandContext, printErrorTo, printTo, type Session } from './sess
 
 /** What is asked for. */
 export interface AttachRequest extends AttachOptionTexts {
+  readonly dad: boolean;
   readonly noFirewall: boolean;
   readonly dryRun: boolean;
   readonly once: boolean;

@@ -1,35 +1,81 @@
 /** `pipewright destroy` */
+import { existsSync } from 'node:fs';
 import { containerOf, keyOf } from '../apply/converge.ts';
 import { detach } from '../apply/detach.ts';
+import { dropNetworks } from '../apply/drop-networks.ts';
 import { Host } from '../apply/host.ts';
-import { dropNetworks } from '../apply/networks.ts';
+import { acquireLock } from '../apply/lock.ts';
+import { agentLockPath, forgetAll, kept } from '../apply/wanted.ts';
+import { PipewrightError } from '../errors.ts';
+import { FileStore } from '../store/file-store.ts';
 import { print, stepLines } from './output.ts';
 import { requirePrivileges } from './privileges.ts';
+import { askAgent } from './status.ts';
+import { defaultStateDir } from './topology.ts';
 
 /** Options of `pipewright destroy`. */
 export interface DestroyFlags {
+  readonly stateDir?: string | undefined;
   readonly dryRun: boolean;
   readonly json: boolean;
 }
 
-/** Takes away everything of ours, and nothing else. @throws PipewrightError of what could not be taken away */
-export async function destroyAll({ dryRun, json }: DestroyFlags): Promise<number> {
+/**
+ * Takes away everything of ours, and nothing else, and forgets what was kept: commands, and addresses given out.
+ * @throws PipewrightError of what could not be taken away; AGENT_RUNS
+ */
+export async function destroyAll({ stateDir, dryRun, json }: DestroyFlags): Promise<number> {
   requirePrivileges();
   await using host = new Host();
+  const folder = stateDir ?? defaultStateDir;
+  // Held until the end, so that no agent starts in the middle.
+  using _only = dryRun ? undefined : await withoutAgent(host, folder);
   const records = host.state.records();
   const targets = records.map((record) => ({ container: containerOf(record), ifname: record.ifname }));
   const { steps } = await detach(host, targets, { dryRun });
   const networks = await dropNetworks(host, host.state.networkRecords(), { dryRun });
   const all = [...steps, ...networks.flatMap((network) => network.steps)];
+  const store = existsSync(folder) ? new FileStore(folder) : undefined;
+  const { commands, addresses } = await (store ? kept(store) : { commands: [], addresses: 0 });
+  if (store && !dryRun) await forgetAll(store);
   if (json)
     print(
       JSON.stringify({
         attachments: records.map(keyOf),
         networks: networks.map(({ network }) => network),
         steps: all,
+        forgotten: { commands, addresses },
         dryRun,
       }),
     );
-  else print(all.length === 0 ? 'there is nothing of pipewright on this host' : stepLines(all));
+  else
+    print(
+      [
+        all.length === 0 ? 'there is nothing of pipewright on this host' : stepLines(all),
+        ...(commands.length > 0 ? [`forget what was kept: ${commands.join(', ')}`] : []),
+        ...(addresses > 0 ? [`forget addresses that were given out: ${addresses}`] : []),
+      ].join('\n'),
+    );
   return 0;
+}
+
+/** @throws PipewrightError AGENT_RUNS */
+async function withoutAgent(host: Host, stateDir: string): Promise<Disposable | undefined> {
+  if (await askAgent(host.netns.inode)) throw agentRuns();
+  if (!existsSync(stateDir)) return undefined;
+  try {
+    return await acquireLock(agentLockPath(stateDir), 0);
+  } catch (error) {
+    if (error instanceof PipewrightError && error.code === 'LOCK_TIMEOUT') throw agentRuns();
+    throw error;
+  }
+}
+
+function agentRuns(): PipewrightError {
+  return new PipewrightError('AGENT_RUNS', {
+    op: 'destroy',
+    subject: 'this host',
+    detail: 'the agent runs, and would make everything anew',
+    hint: 'stop it first: systemctl stop pipewright',
+  });
 }

@@ -70,6 +70,7 @@ const attach = buildCommand({
       vlan: valued('VLAN id, 1 to 4094', 'VID'),
       mtu: valued('Bytes; by default that of the network', 'MTU'),
       mode: valued('macvlan: bridge, private, vepa, passthru; ipvlan: l2, l3, l3s', 'MODE'),
+      dad: flag('Ask the link whether somebody has the addresses, before they are used'),
       noFirewall: flag("Do not add the bridge's rule to Docker's firewall"),
       once: flag('Do not keep it: with the agent, it ends with the container'),
       dryRun: flag('Only show what would be done, and why'),

@@ -63,7 +63,7 @@ interface AgentAnswer {
 }
 
 /** What the agent says; undefined when none runs. */
-async function askAgent(netnsInode: number): Promise<AgentAnswer | undefined> {
+export async function askAgent(netnsInode: number): Promise<AgentAnswer | undefined> {
   if (!existsSync(agentSocket)) return undefined;
   try {
     const { status, body } = await new UnixHttp(agentSocket, {}).get('/v1/status');

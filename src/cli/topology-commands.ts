@@ -67,10 +67,14 @@ export const apply = buildCommand<ApplyFlags, string[], CommandContext>({
 });
 
 export const destroy = buildCommand<DestroyFlags, [], CommandContext>({
-  docs: { brief: 'Take away everything that pipewright made on this host, and nothing else' },
+  docs: {
+    brief: 'Take away everything that pipewright made on this host, and nothing else',
+    fullDescription:
+      'Forgets kept commands and addresses that were given out as well. Topology files stay. The agent has to be stopped first.',
+  },
   parameters: {
     positional: { kind: 'tuple', parameters: [] },
-    flags: { dryRun: flag('Only show what would be done'), json },
+    flags: { stateDir, dryRun: flag('Only show what would be done'), json },
   },
   loader: exits(async () => (await import('./destroy.ts')).destroyAll),
 });

@@ -11,7 +11,7 @@ import {
   unwantedRecords,
 } from '../apply/converge.ts';
 import type { Host } from '../apply/host.ts';
-import { resolveWanted } from '../apply/wanted.ts';
+import { foreignIn, resolveWanted } from '../apply/wanted.ts';
 import { parseTopology } from '../config/topology/load.ts';
 import { Engine } from '../containers/docker.ts';
 import { ContainerCache } from '../containers/running.ts';
@@ -71,23 +71,39 @@ export async function goalOf(
   stateDir: string,
   { dryRun, trustLabels }: { readonly dryRun: boolean; readonly trustLabels: boolean },
 ): Promise<HostGoal> {
-  const isAsked = trustLabels || topology.attachments.length > 0;
-  const running = isAsked ? await new ContainerCache(new Engine()).all() : [];
-  const { wanted, unwantable } = await resolveWanted(topology, running, new FileStore(stateDir), {
-    dryRun,
-    labelled: trustLabels ? running : undefined,
-  });
+  const containers = new ContainerCache(new Engine());
+  const running = trustLabels || topology.attachments.length > 0 ? await containers.all() : [];
+  const foreign = new Set<string>();
+  const parts = { store: new FileStore(stateDir), existing: () => containers.existing(), foreign };
+  const labelled = trustLabels ? running : undefined;
+  const resolve = () => resolveWanted(topology, running, parts, { dryRun, labelled, isComplete: true });
+  const { wanted, unwantable } = await resolve();
   const keys = new Set(wanted.map((entry) => entry.wanted.key));
   return {
     topology,
     networks: topology.networks,
     wanted,
     unwanted: unwantedRecords(host.state.records(), keys),
-    unwantable: unwantable.map(({ key, why }) => {
-      const error = new PipewrightError('BAD_TOPOLOGY', { op: 'attach', subject: key, detail: why });
-      return { key, verb: 'attach', steps: [], error };
-    }),
+    instead: async ({ wanted: failed }, error) => {
+      const claimed = foreignIn(failed, error);
+      if (claimed === undefined) return undefined;
+      foreign.add(claimed);
+      const again = await resolve();
+      const none = again.unwantable.find(({ key }) => key === failed.key);
+      if (none) throw cannotBeHad(none);
+      return again.wanted.find((entry) => entry.wanted.key === failed.key);
+    },
+    unwantable: unwantable.map((entry) => ({
+      key: entry.key,
+      verb: 'attach',
+      steps: [],
+      error: cannotBeHad(entry),
+    })),
   };
+}
+
+function cannotBeHad({ key, why }: { readonly key: string; readonly why: string }): PipewrightError {
+  return new PipewrightError('BAD_TOPOLOGY', { op: 'attach', subject: key, detail: why });
 }
 
 /** Plans or makes it. */

@@ -34,6 +34,7 @@ export interface AttachOptionTexts {
   readonly vlan?: string | undefined;
   readonly mtu?: string | undefined;
   readonly mode?: string | undefined;
+  readonly dad?: boolean | undefined;
 }
 
 /** A network as named on the command line: a bare name stands for whatever has this name on the host. */
@@ -162,7 +163,7 @@ export function parseAttachment(
   network: Network,
   options: AttachOptionTexts,
 ): Attachment {
-  const { ifname = 'eth1', hostIfname, mac, mtu } = options;
+  const { ifname = 'eth1', hostIfname, mac, mtu, dad } = options;
   for (const [option, name] of [
     ['--ifname', ifname],
     ['--host-ifname', hostIfname],
@@ -179,6 +180,7 @@ export function parseAttachment(
     ...(hostIfname === undefined ? {} : { hostIfname }),
     ...(mac === undefined ? {} : { mac: parseMacOption(mac) }),
     ...(mtu === undefined ? {} : { mtu: parseMtu(mtu) }),
+    ...(dad ? { dad } : {}),
   };
 }
 

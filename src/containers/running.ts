@@ -29,6 +29,12 @@ export class ContainerCache {
     return listed.flatMap(({ id }) => this.#known.get(id) ?? []);
   }
 
+  /** Names of all that exist, stopped ones too. */
+  async existing(): Promise<ReadonlySet<string>> {
+    const listed = await this.#engine.listContainers({ all: true });
+    return new Set(listed.map(({ name }) => name));
+  }
+
   /** Those of these ids that run, asked anew. */
   async some(ids: ReadonlySet<string>): Promise<RunningContainer[]> {
     await Promise.all([...ids].map((id) => this.#inspect(id)));

@@ -94,6 +94,23 @@ export interface Attachment {
   readonly mac?: string;
   /** Bytes; by default that of the network's link. */
   readonly mtu?: number;
+  /**
+   * True: the link is asked whether somebody has an address, before it is used. False: not even an address that a
+   * container of ours is known to have is refused.
+   */
+  readonly dad?: boolean;
+}
+
+/**
+ * Where packets of a network meet, as far as its name tells: what is equal is one layer 2. Undefined for a kind that leads
+ * nowhere.
+ */
+export function segmentOf(network: Network): string | undefined {
+  const { kind } = network;
+  if (kind === 'dummy') return undefined;
+  const vlan = ('vid' in network ? network.vid : undefined) ?? ('pkey' in network ? network.pkey : undefined);
+  const name = 'uplink' in network ? network.uplink : network.name;
+  return vlan === undefined ? name : `${name} ${vlan}`;
 }
 
 /** `docker:web`, `pid:123`, or just `web`. */

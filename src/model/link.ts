@@ -9,6 +9,7 @@ export type LinkKind =
   | { readonly kind: 'ipvlan'; readonly uplink: number; readonly mode: IpvlanMode }
   | { readonly kind: 'vlan'; readonly uplink: number; readonly vid: number }
   | { readonly kind: 'dummy' }
+  | { readonly kind: 'ifb' }
   | {
       readonly kind: 'vxlan';
       readonly vni: number;

@@ -41,6 +41,16 @@ export function hostIfnameFor(
   return `pw${digest.slice(0, ifnameMax - 2)}`;
 }
 
+/** The link beside an interface by which what that one receives is limited: `ifb-eth1`, or a stable short form. */
+export function ifbNameFor(ifname: string): string {
+  const plain = `ifb-${ifname}`;
+  if (Buffer.byteLength(plain) <= ifnameMax) return plain;
+  return `pwi${createHash('sha256')
+    .update(ifname)
+    .digest('hex')
+    .slice(0, ifnameMax - 3)}`;
+}
+
 /** The name of the 802.1Q sub-interface of a NIC: `eth0.100`, or a stable short form when that does not fit. */
 export function vlanIfnameFor(uplink: string, vid: number): string {
   const plain = `${uplink}.${vid}`;

@@ -62,6 +62,14 @@ export interface ObservedGuest {
   readonly rules: readonly Rule[];
   /** Rate limits of the link in bits per second; none when none is asked for. */
   readonly rates: { readonly in?: number | undefined; readonly out?: number | undefined };
+  /** The ifb by which what comes in is limited where there is no pair, see ifbNameFor(); looked at as the rates are. */
+  readonly detour: {
+    readonly isThere: boolean;
+    readonly rate?: number | undefined;
+    /** The link has an ingress qdisc, and that leads to it. */
+    readonly hasIngress: boolean;
+    readonly leads: boolean;
+  };
   /** IPv6 is switched off on links that are yet to be born. */
   readonly ipv6DisabledOnNew: boolean;
   /** Default routes of the main table, both families. */
@@ -80,6 +88,8 @@ export interface Observed {
   readonly externalIds: Readonly<Record<string, string>>;
   /** What was noted when this attachment was made, when it was. */
   readonly record: AttachmentRecord | undefined;
+  /** Addresses that need not be asked for on the link: that was done, or this interface had them a moment ago. */
+  readonly verified?: ReadonlySet<string> | undefined;
 }
 
 /** What is noted of an attachment: what cannot be read back from the kernel. Written to the state directory. */

@@ -30,7 +30,9 @@ export type PlannedLink =
     }
   | { readonly kind: 'ipvlan'; readonly uplink: string; readonly mode: IpvlanMode; readonly mtu: number }
   | { readonly kind: 'ipoib'; readonly uplink: string; readonly pkey?: number; readonly mtu: number }
-  | { readonly kind: 'dummy'; readonly mtu?: number; readonly mac?: string };
+  | { readonly kind: 'dummy'; readonly mtu?: number; readonly mac?: string }
+  /** Up, and in the container. */
+  | { readonly kind: 'ifb'; readonly mtu?: number };
 
 /** Settings of a link that can be changed while it exists; a master is named, '' for none. */
 export interface LinkChange {
@@ -109,6 +111,8 @@ export type Operation =
       readonly link: string;
       readonly cidr: Cidr;
       readonly broadcast?: string;
+      /** Usable at once: it was asked for already. IPv6 only. */
+      readonly nodad?: true;
     }
   /** Docker switches IPv6 off in containers that it gave no IPv6 address. */
   | { readonly do: 'ipv6.enable'; readonly link: string; readonly enable: boolean }
@@ -123,6 +127,10 @@ export type Operation =
       readonly link: string;
       readonly rate: number | undefined;
     }
+  /** Refused when somebody on the link has one of these addresses. It takes a while, and changes nothing. */
+  | { readonly do: 'addr.probe'; readonly side: Side; readonly link: string; readonly ips: readonly string[] }
+  /** What a link of the container receives goes out by another one first; undefined: it does not. */
+  | { readonly do: 'ingress.redirect'; readonly link: string; readonly to: string | undefined }
   | { readonly do: 'addr.del'; readonly side: Side; readonly link: string; readonly cidr: Cidr }
   | { readonly do: 'route.replace'; readonly side: Side; readonly route: PlannedRoute }
   | { readonly do: 'route.del'; readonly side: Side; readonly route: PlannedRoute }
@@ -175,6 +183,8 @@ function newLink(name: string, link: PlannedLink): string {
     case 'bridge':
     case 'dummy':
       return `link add ${name}${mtu}${mac} type ${link.kind}`;
+    case 'ifb':
+      return `link add ${name} up netns GUEST type ifb`;
     case 'vlan':
       return `link add link ${link.uplink} name ${name}${mtu} type vlan id ${link.vid}`;
     case 'veth':
@@ -230,7 +240,11 @@ export function describe(op: Operation): string {
     case 'link.restore':
       return `ip -n GUEST link set ${op.name} name ${op.saved.name} (and all else as before)`;
     case 'addr.add':
-      return `${ip} addr add ${formatCidr(op.cidr)}${op.broadcast ? ` brd ${op.broadcast}` : ''} dev ${op.link}`;
+      return `${ip} addr add ${formatCidr(op.cidr)}${op.broadcast ? ` brd ${op.broadcast}` : ''} dev ${op.link}${op.nodad ? ' nodad' : ''}`;
+    case 'addr.probe': {
+      const arping = op.side === 'guest' ? 'ip netns exec GUEST arping' : 'arping';
+      return `${arping} -D -c 3 -I ${op.link} ${op.ips.join(' ')}`;
+    }
     case 'ipv6.enable':
       return `ip netns exec GUEST sysctl net.ipv6.conf.${op.link}.disable_ipv6=${op.enable ? 0 : 1}`;
     case 'sysctl.set':
@@ -244,6 +258,9 @@ export function describe(op: Operation): string {
       if (op.rate === undefined) return `${tc} qdisc del dev ${op.link} root`;
       return `${tc} qdisc replace dev ${op.link} root tbf rate ${op.rate}bit`;
     }
+    case 'ingress.redirect':
+      if (op.to === undefined) return `tc -n GUEST qdisc del dev ${op.link} ingress`;
+      return `tc -n GUEST filter add dev ${op.link} ingress matchall action mirred egress redirect dev ${op.to}`;
     case 'addr.del':
       return `${ip} addr del ${formatCidr(op.cidr)} dev ${op.link}`;
     case 'route.replace':

@@ -87,6 +87,8 @@ export interface AttachmentSpec {
   /** Of the interface: `ipv4/forwarding` stands for net/ipv4/conf/IFNAME/forwarding. */
   readonly sysctls: Readonly<Record<string, string>>;
   readonly rate?: RateSpec;
+  /** See Attachment; by default so for `auto`. */
+  readonly dad?: boolean;
 }
 
 /** What must, or must not, be reachable: `web -> db tcp/5432`, `test1 -/-> test3`. */

@@ -1,11 +1,12 @@
 /** Reads the container's side of an attachment: the interface, its routes, and what else is asked for. */
-import { listQdiscs } from '../kernel/netlink/qdisc.ts';
+import { ingressParent, ingressRedirect, listQdiscs } from '../kernel/netlink/qdisc.ts';
 import { listRules } from '../kernel/netlink/rule.ts';
 import type { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { sysctlPath } from '../kernel/sysctl.ts';
 import { addressBits } from '../model/address.ts';
 import type { Attachment } from '../model/attachment.ts';
 import type { Link } from '../model/link.ts';
+import { ifbNameFor, isOurGroup } from '../model/naming.ts';
 import { type LinkWithAddrs, type ObservedGuest, promotion } from '../model/observed.ts';
 import type { NetnsView } from './view.ts';
 
@@ -54,6 +55,10 @@ export function observeGuest(guest: NetnsView, want: Attachment, context: GuestC
       want.rate || context.hadRate
         ? { out: rateOf(guest.rtnl, link), in: rateOf(context.host, context.hostEnd) }
         : {},
+    detour:
+      want.rate || context.hadRate
+        ? detourOf(guest, link, ifname)
+        : { isThere: false, hasIngress: false, leads: false },
     defaults: routes.filter(({ dst, type }) => dst === undefined && type === unicast),
     hostRoutes: routes.filter(
       ({ family, dst, type }) => dst?.prefixLen === addressBits[family] && type === unicast,
@@ -67,6 +72,16 @@ const flag = (value: boolean | undefined): string | undefined =>
 /** The limit of what leaves by a link, in bits per second. */
 function rateOf(rtnl: NetlinkSocket, link: Link | undefined): number | undefined {
   return link && listQdiscs(rtnl, link.ifindex).find(({ kind }) => kind === 'tbf')?.tbf?.rate;
+}
+
+/** See ObservedGuest. */
+function detourOf(guest: NetnsView, link: Link | undefined, ifname: string): ObservedGuest['detour'] {
+  const ifb = guest.link(ifbNameFor(ifname));
+  const isThere = ifb?.kind === 'ifb' && isOurGroup(ifb.group);
+  const hasIngress =
+    link !== undefined && listQdiscs(guest.rtnl, link.ifindex).some(({ parent }) => parent === ingressParent);
+  const leads = isThere && hasIngress && ingressRedirect(guest.rtnl, link.ifindex) === ifb.ifindex;
+  return { isThere, rate: isThere ? rateOf(guest.rtnl, ifb) : undefined, hasIngress, leads };
 }
 
 /** A link with its addresses and the routes that leave by it. */

@@ -1,13 +1,15 @@
 /** Attachment x Observed -> the ordered steps that make the interface. Pure. */
 import { PipewrightError } from '../errors.ts';
-import { addressBits, broadcastOf, type Cidr, contains, type Family, formatCidr } from '../model/address.ts';
+import { addressBits, type Cidr, contains, type Family } from '../model/address.ts';
 import { type AddrSpec, type Attachment, formatContainer } from '../model/attachment.ts';
 import type { Route } from '../model/link.ts';
 import { vlanIfnameFor } from '../model/naming.ts';
 import type { LinkWithAddrs, Observed } from '../model/observed.ts';
 import type { Operation, PlannedLink, PlannedRoute, SavedLink, Step } from '../model/operation.ts';
 import { defaultMetric, plannedRoute } from '../model/route.ts';
-import { planRates, planRules, planSysctls } from './extras.ts';
+import { planAddrs } from './addrs.ts';
+import { planRules, planSysctls } from './extras.ts';
+import { planRates } from './rates.ts';
 
 /** MTU that `ip link add` gives an Ethernet link when nothing else is said. */
 const defaultMtu = 1500;
@@ -278,7 +280,11 @@ function planLayer3(want: Attachment, seen: Observed): Step[] {
     },
     ...planIpv6(want, seen),
     ...planSysctls(want, seen),
-    ...want.addrs.flatMap(({ cidr }) => (cidr ? [addrStep(want, cidr)] : [])),
+    ...planAddrs(
+      want,
+      seen,
+      want.addrs.flatMap(({ cidr }) => cidr ?? []),
+    ),
     ...planGateways(want, seen),
     ...want.routes.map(
       (route): Step => ({
@@ -310,22 +316,6 @@ export function planIpv6(want: Attachment, seen: Observed, undo: readonly Operat
       undo,
     },
   ];
-}
-
-/** `ip addr add`, with the broadcast address for IPv4 whatever tools the host has. */
-export function addrStep(want: Attachment, cidr: Cidr): Step {
-  return {
-    op: {
-      do: 'addr.add',
-      side: 'guest',
-      link: want.ifname,
-      cidr,
-      ...(cidr.family === 4 ? { broadcast: broadcastOf(cidr) } : {}),
-    },
-    because: `${want.ifname} does not have ${formatCidr(cidr)}`,
-    // It goes with the new link, or when the link that was there is restored.
-    undo: [],
-  };
 }
 
 /** Default routes, each with a route to its gateway where no address of the interface covers it. */

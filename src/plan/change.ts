@@ -7,8 +7,8 @@ import { routeProtocol, vlanIfnameFor } from '../model/naming.ts';
 import { type LinkWithAddrs, type Observed, type ObservedOvsPort, promotion } from '../model/observed.ts';
 import type { LinkChange, Operation, Step } from '../model/operation.ts';
 import { isWantedRoute, plannedRoute, routeKey, routeName } from '../model/route.ts';
+import { planAddrs } from './addrs.ts';
 import {
-  addrStep,
   gatewaySteps,
   ipv6MinMtu,
   planIpv6,
@@ -18,7 +18,8 @@ import {
   replacedDefault,
   saved,
 } from './attach.ts';
-import { planRates, planRules, planSysctls } from './extras.ts';
+import { planRules, planSysctls } from './extras.ts';
+import { planRates } from './rates.ts';
 
 /** The kind of link that a network puts into the container. */
 const linkKindOf = {
@@ -75,7 +76,7 @@ export function planChange(want: Attachment, seen: Observed, there: LinkWithAddr
       ...changeLink(want, seen, there),
       ...planIpv6(want, seen, [{ do: 'ipv6.enable', link: want.ifname, enable: false }]),
       ...planSysctls(want, seen),
-      ...addAddrs(want, there),
+      ...addAddrs(want, seen, there),
       ...changeGateways(want, seen, there),
       ...changeRoutes(want, there),
       ...dropRoutes(want, seen, there),
@@ -214,10 +215,11 @@ export function isAsked({ scope, flags }: Addr): boolean {
 
 const cidrsOf = (want: Attachment): Cidr[] => want.addrs.flatMap(({ cidr }) => (cidr ? [cidr] : []));
 
-function addAddrs(want: Attachment, { addrs }: LinkWithAddrs): Step[] {
-  return cidrsOf(want)
-    .filter((cidr) => !addrs.some((addr) => sameCidr(addr.cidr, cidr)))
-    .map((cidr) => addrStep(want, cidr));
+function addAddrs(want: Attachment, seen: Observed, { addrs }: LinkWithAddrs): Step[] {
+  const missing = cidrsOf(want).filter((cidr) => !addrs.some((addr) => sameCidr(addr.cidr, cidr)));
+  // With another prefix length it is its own already.
+  const own = addrs.map(({ cidr }) => cidr.ip);
+  return planAddrs(want, { ...seen, verified: new Set([...(seen.verified ?? []), ...own]) }, missing);
 }
 
 /** Last of all, so that what leads over an old address is replaced before it goes, and comes back after it. */

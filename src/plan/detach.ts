@@ -10,6 +10,8 @@ export interface DetachFacts {
   readonly record: AttachmentRecord | undefined;
   /** The container's interface; absent: it is gone, or its container is. */
   readonly guestLink: Link | undefined;
+  /** The link beside it by which what comes in is limited. */
+  readonly ifb?: Link | undefined;
   /** The NIC came home by itself when its container ended, under the name that it had there. */
   readonly cameHome: boolean;
   /** Routes of the container's main table, and every link of it that stays. */
@@ -57,7 +59,7 @@ function step(op: Operation, because: string): Step {
   return { op, because, undo: [] };
 }
 
-function dropInterface({ ifname, record, guestLink, hostEnd, ovsPort, cameHome }: DetachFacts): Step[] {
+function dropInterface({ ifname, record, guestLink, ifb, hostEnd, ovsPort, cameHome }: DetachFacts): Step[] {
   const steps: Step[] = [];
   const because = 'asked for';
   if (ovsPort) steps.push(step({ do: 'ovs.port.del', port: ovsPort.name }, because));
@@ -69,6 +71,7 @@ function dropInterface({ ifname, record, guestLink, hostEnd, ovsPort, cameHome }
   } else if (guestLink) {
     steps.push(step({ do: 'link.del', side: 'guest', name: ifname }, because));
   }
+  if (ifb) steps.push(step({ do: 'link.del', side: 'guest', name: ifb.name }, because));
   for (const rule of record?.rules ?? []) steps.push(step({ do: 'rule.del', rule }, because));
   return steps;
 }

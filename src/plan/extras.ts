@@ -1,9 +1,9 @@
-/** What an interface can have besides its link, addresses and routes: sysctls, policy rules, rate limits. Pure. */
+/** What an interface can have besides its link, addresses and routes: sysctls, policy rules. Pure. */
 import { type Cidr, formatCidr } from '../model/address.ts';
 import type { Attachment, RuleSpec } from '../model/attachment.ts';
 import type { Rule } from '../model/link.ts';
 import type { Observed } from '../model/observed.ts';
-import type { Operation, Side, Step } from '../model/operation.ts';
+import type { Operation, Step } from '../model/operation.ts';
 
 /** Sysctls come before addresses: some of them (accept_dad) only matter to addresses that come after. */
 export function planSysctls(want: Attachment, seen: Observed): Step[] {
@@ -59,31 +59,4 @@ function isSameRule(want: RuleSpec, present: Rule): boolean {
     sameCidr(want.to, present.dst) &&
     (want.priority === undefined || want.priority === present.priority)
   );
-}
-
-/**
- * Rate limits. What the container sends is limited at its own end; what it receives at the host's end, which only a pair
- * has.
- */
-export function planRates(want: Attachment, seen: Observed, hostIfname: string): Step[] {
-  // A limit that was asked for earlier and is no more is taken off.
-  const rate = want.rate ?? (want.rules && seen.record?.want?.rate && {});
-  if (rate === undefined) return [];
-  const present = seen.guest.link ? seen.guest.rates : {};
-  return [
-    ...planRate('guest', want.ifname, rate.out, present.out),
-    ...planRate('host', hostIfname, rate.in, present.in),
-  ];
-}
-
-function planRate(side: Side, link: string, asked: number | undefined, present: number | undefined): Step[] {
-  // The kernel counts whole bytes.
-  const want = asked === undefined ? undefined : Math.floor(asked / 8) * 8;
-  if (want === present || link === '') return [];
-  const set = (rate: number | undefined): Operation => ({ do: 'qdisc.set', side, link, rate });
-  return [{ op: set(want), because: `rate: ${text(present)} -> ${text(want)}`, undo: [set(present)] }];
-}
-
-function text(rate: number | undefined): string {
-  return rate === undefined ? 'no limit' : `${rate} bit/s`;
 }

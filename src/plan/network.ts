@@ -1,11 +1,12 @@
 /** A network of a topology -> what the host needs for it before any container is there. Pure. */
 import { PipewrightError } from '../errors.ts';
 import { broadcastOf, type Cidr, formatCidr } from '../model/address.ts';
-import type { Addr, Link } from '../model/link.ts';
+import type { Addr, Link, Route } from '../model/link.ts';
 import { hostIfnameFor, vlanIfnameFor } from '../model/naming.ts';
 import { type NetworkType, promotion } from '../model/observed.ts';
 import type { Operation, PlannedLink, Side, Step } from '../model/operation.ts';
 import type { NetworkSpec } from '../model/topology.ts';
+import { saved } from './attach.ts';
 
 /** Bytes; of a link that is given none. */
 const defaultMtu = 1500;
@@ -20,9 +21,13 @@ export interface ObservedNetwork {
   /** The link that has, or will have, the host's own addresses, and those. */
   readonly hostLink: Link | undefined;
   readonly hostAddrs: readonly Addr[];
+  /** Its routes; only where an address of it may have to go. */
+  readonly hostRoutes?: readonly Route[] | undefined;
   readonly group: number;
   /** Addresses that an earlier version of the file asked for. */
   readonly formerAddrs: readonly Cidr[];
+  /** The MTU that a bridge of somebody else had before it was given another one. */
+  readonly formerMtu?: number | undefined;
   /** Whether the next address of a subnet takes the place of the first when that is deleted. */
   readonly promotes: boolean;
 }
@@ -69,7 +74,7 @@ function linkUp(name: string, because: string): Step {
 function planBase(network: NetworkSpec, seen: ObservedNetwork): Step[] {
   switch (network.kind) {
     case 'bridge':
-      return planBridge(network.bridge, network.mtu, seen);
+      return planBridge(network.bridge, network.mtu ?? seen.formerMtu, seen);
     case 'ovs': {
       const { bridge } = network;
       if (seen.type === 'ovs') return [];
@@ -173,14 +178,26 @@ function planHostAddrs(network: NetworkSpec, seen: ObservedNetwork): Step[] {
       !network.hostAddresses.some((wanted) => isSame(wanted, cidr)) &&
       seen.hostAddrs.some((addr) => isSame(addr.cidr, cidr)),
   );
-  return [
+  return restorable(seen, surplus.length > 0, [
     ...missing.map((cidr) => step(add(cidr), `${link} does not have ${formatCidr(cidr)}`, [del(cidr)])),
     ...promoting(
       link,
       seen,
       surplus.map((cidr) => step(del(cidr), `${formatCidr(cidr)} is asked for no more`, [add(cidr)])),
     ),
-  ];
+  ]);
+}
+
+/** Addresses that come back are in another order, and a source address is the first of its subnet: see plan/change.ts. */
+function restorable(
+  { hostLink: link, hostAddrs: addrs, hostRoutes: routes = [] }: ObservedNetwork,
+  isNeeded: boolean,
+  steps: readonly Step[],
+): Step[] {
+  const [first, ...others] = steps;
+  if (!first || !link || !isNeeded) return [...steps];
+  const restore: Operation = { do: 'link.restore', name: link.name, saved: saved({ link, addrs, routes }) };
+  return [{ ...first, undo: [...first.undo, restore] }, ...others];
 }
 
 /** Without that, the first IPv4 address of a subnet would take the others with it. */

@@ -9,6 +9,7 @@ import type { Step } from '../model/operation.ts';
 import { mainTable, routeKey } from '../model/route.ts';
 import { planCreate } from './attach.ts';
 import { dropStashed, isAsked, planChange, stashStep, whyRecreate } from './change.ts';
+import { dropIfb } from './rates.ts';
 
 /** What is done when the interface is there already: the drop-in refuses, `attach` makes it right. */
 export type IfPresent = 'refuse' | 'converge';
@@ -64,6 +65,7 @@ function planRecreate(want: Attachment, seen: Observed, why: string): Step[] {
   const { link: there } = seen.guest;
   if (!there) throw new Error('nothing to re-create');
   const inode = seen.group;
+  const isPair = want.network.kind === 'bridge' || want.network.kind === 'ovs';
   const stash = hostIfnameFor(want.ifname, { inode }, 1);
   // What goes down with the predecessor comes back with it; it is nothing for the successor to replace.
   const others = ({ dev }: Route): boolean => dev !== there.link.ifindex;
@@ -88,6 +90,7 @@ function planRecreate(want: Attachment, seen: Observed, why: string): Step[] {
     stashStep(want, there, stash, `made anew, ${why}`),
     ...planCreate(inherit(want, seen, there), fresh),
     ...dropStashed(seen, stash),
+    ...(seen.guest.detour.isThere && isPair ? [dropIfb(want.ifname)] : []),
   ];
 }
 

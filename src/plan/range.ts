@@ -11,12 +11,15 @@ import type { AddressRange } from '../model/topology.ts';
  * @param ranges of one family
  * @param taken addresses, in canonical text, that nobody may get: gateways, the host's own, those of the files
  * @param remembered what was given out, by key; the addresses of other keys are not given out again
+ * @param reclaimable keys of those that are not used any more, the one that has not been for longest first: when nothing
+ * else is left, theirs are given out anew
  */
 export function assign(
   ranges: readonly AddressRange[],
   taken: ReadonlySet<string>,
   remembered: ReadonlyMap<string, string>,
   key: string,
+  reclaimable: readonly string[] = [],
 ): string | undefined {
   const spans = ranges.map(spanOf);
   const own = remembered.get(key);
@@ -35,7 +38,9 @@ export function assign(
     const ip = addressAt(spans, (start + step) % size);
     if (isFree(ip)) return ip;
   }
-  return undefined;
+  return reclaimable
+    .flatMap((other) => (other === key ? [] : (remembered.get(other) ?? [])))
+    .find((ip) => !taken.has(ip) && spans.some((span) => isIn(span, ip)));
 }
 
 interface Span {

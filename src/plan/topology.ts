@@ -22,6 +22,8 @@ export interface Wanted {
   readonly dhcp: boolean;
   /** Name of the network; absent: a one-line command asked for it. */
   readonly network?: string;
+  /** Addresses that are from the range of this network, for want of any that is asked for by itself. */
+  readonly auto?: { readonly network: string; readonly ips: readonly string[] } | undefined;
   /** Where the file says so; absent: a one-line command did. */
   readonly place?: Place;
 }
@@ -33,6 +35,8 @@ export interface Unwantable {
   readonly place: Place;
   /** Its id. */
   readonly container: string;
+  /** The range is full. */
+  readonly isExhausted?: boolean;
 }
 
 /** What the topology comes to with these containers. */
@@ -41,6 +45,18 @@ export interface Resolution {
   readonly unwantable: readonly Unwantable[];
   /** Addresses given out, by `KEY NETWORK FAMILY`: those remembered and the new ones. */
   readonly addresses: ReadonlyMap<string, string>;
+  /** Of these, the ones that are in use: keys of `addresses`. */
+  readonly used: ReadonlySet<string>;
+}
+
+/** What is known of addresses before any is given out. */
+export interface Given {
+  /** Addresses given out before, by `KEY NETWORK FAMILY`. */
+  readonly addresses: ReadonlyMap<string, string>;
+  /** `NETWORK ADDRESS` that somebody answers for who is none of ours. */
+  readonly foreign?: ReadonlySet<string> | undefined;
+  /** Keys of addresses that may be given to others when a range is full, in this order. */
+  readonly reclaimable?: readonly string[] | undefined;
 }
 
 /** Whether an entry is about this container. */
@@ -60,18 +76,19 @@ export function selects(selector: Selector, { name, labels }: KnownContainer): b
   }
 }
 
-/**
- * Every entry for every container that it selects. The same containers in any order come to the same attachments.
- * @param remembered addresses given out before, by `KEY NETWORK FAMILY`
- */
+/** Every entry for every container that it selects. The same containers in any order come to the same attachments. */
 export function resolveTopology(
   topology: Topology,
   containers: readonly KnownContainer[],
-  remembered: ReadonlyMap<string, string>,
+  given: Given,
 ): Resolution {
   const networks = new Map(topology.networks.map((network) => [network.name, network]));
-  const addresses = new Map(remembered);
-  const fixed = fixedAddresses(topology);
+  const pool: Pool = {
+    ...given,
+    addresses: new Map(given.addresses),
+    used: new Set(),
+    fixed: fixedAddresses(topology),
+  };
   const byName = [...containers].sort((a, b) => (a.name < b.name ? -1 : 1));
   const entries = new Map<string, Entry>();
   const unwantable: Unwantable[] = [];
@@ -80,12 +97,12 @@ export function resolveTopology(
     if (!network) continue;
     for (const container of byName.filter((candidate) => selects(spec.selector, candidate))) {
       const key = `${container.name}/${spec.ifname}`;
-      const fail = (why: string): void =>
-        void unwantable.push({ key, why, place: spec.place, container: container.id });
-      const cidrs = entries.has(key) ? undefined : cidrsOf(spec, network, key, { addresses, fixed });
+      const fail = (why: string, isExhausted = false): void =>
+        void unwantable.push({ key, why, place: spec.place, container: container.id, isExhausted });
+      const cidrs = entries.has(key) ? undefined : cidrsOf(spec, network, key, pool);
       if (cidrs) entries.set(key, { key, spec, network, container, cidrs });
       else if (entries.has(key)) fail(`another entry gives ${container.name} an ${spec.ifname} already`);
-      else fail(`the range of ${network.name} has no address left`);
+      else fail(`the range of ${network.name} has no address left`, true);
     }
   }
   const gateways = gatewaysOf([...entries.values()]);
@@ -95,7 +112,7 @@ export function resolveTopology(
       ...(gateways.get(entry.key) ?? []).map((gateway) => ({ gateway })),
     ]),
   );
-  return { wanted, unwantable, addresses };
+  return { wanted, unwantable, addresses: pool.addresses, used: pool.used };
 }
 
 /** One interface of one container, before its gateways are decided. */
@@ -148,24 +165,39 @@ function fixedAddresses({ networks, attachments }: Topology): Set<string> {
   return fixed;
 }
 
+/** Addresses as they are being given out. */
+interface Pool extends Given {
+  readonly addresses: Map<string, string>;
+  readonly used: Set<string>;
+  readonly fixed: ReadonlySet<string>;
+}
+
 /** The addresses of one interface; undefined when the range is exhausted. */
 function cidrsOf(
   spec: AttachmentSpec,
   network: NetworkSpec,
   key: string,
-  { addresses, fixed }: { readonly addresses: Map<string, string>; readonly fixed: ReadonlySet<string> },
+  pool: Pool,
 ): readonly Cidr[] | undefined {
   if (spec.addresses === 'dhcp') return [];
   if (spec.addresses !== 'auto') return spec.addresses;
+  const { addresses, used, fixed, foreign = new Set(), reclaimable = [] } = pool;
+  const prefix = `${network.name} `;
+  const claimed = [...foreign].flatMap((entry) =>
+    entry.startsWith(prefix) ? [entry.slice(prefix.length)] : [],
+  );
+  const taken = new Set([...fixed, ...claimed]);
   const cidrs: Cidr[] = [];
   for (const family of [4, 6] as const) {
     const ranges = network.ranges.filter((range) => range.family === family);
     if (ranges.length === 0) continue;
     const slot = `${key} ${network.name} ${family}`;
-    const given = [...addresses].filter(([other]) => other !== slot).map(([, ip]) => ip);
-    const ip = assign(ranges, new Set([...fixed, ...given]), addresses, slot);
+    const unused = reclaimable.filter((other) => !used.has(other));
+    const ip = assign(ranges, taken, addresses, slot, unused);
     if (ip === undefined) return undefined;
+    for (const other of unused) if (other !== slot && addresses.get(other) === ip) addresses.delete(other);
     addresses.set(slot, ip);
+    used.add(slot);
     cidrs.push({ family, ip, prefixLen: prefixLenOf(network, family, ip) });
   }
   return cidrs;
@@ -175,9 +207,10 @@ function prefixLenOf({ subnets }: NetworkSpec, family: Family, ip: string): numb
   return subnets.find((subnet) => contains(subnet, ip))?.prefixLen ?? addressBits[family];
 }
 
-function wantedOf({ spec, network, container }: Entry, addrs: AddrSpec[]): Wanted {
+function wantedOf({ spec, network, container, cidrs }: Entry, addrs: AddrSpec[]): Wanted {
   const { name, runtime } = container;
   const { ifname, routes, rules, sysctls, rate, place } = spec;
+  const dad = spec.dad ?? (spec.addresses === 'auto' ? true : undefined);
   const unique = spec.selector.by === 'name' ? spec.unique : `${spec.unique} ${name}`;
   const mac = spec.mac ?? (spec.unique === undefined ? undefined : macFromText(unique ?? ''));
   const mtu = spec.mtu ?? network.mtu;
@@ -192,13 +225,17 @@ function wantedOf({ spec, network, container }: Entry, addrs: AddrSpec[]): Wante
     ...(rate === undefined ? {} : { rate }),
     ...(mac === undefined ? {} : { mac }),
     ...(mtu === undefined ? {} : { mtu }),
+    ...(dad === undefined ? {} : { dad }),
   };
+  const auto =
+    spec.addresses === 'auto' ? { auto: { network: network.name, ips: cidrs.map(({ ip }) => ip) } } : {};
   return {
     key: `${name}/${ifname}`,
     attachment,
     dhcp: spec.addresses === 'dhcp',
     network: network.name,
     place,
+    ...auto,
   };
 }
 

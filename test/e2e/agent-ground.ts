@@ -97,7 +97,10 @@ export async function agentHost(t: TestContext, name: string): Promise<AgentHost
     env,
     inside,
     pipework: (args, options) => runThere(command('pipework', args), options),
-    pipewright: (args, options) => runThere(command('pipewright', args), options),
+    pipewright: ([verb = '', ...args], options) => {
+      const own = verb === 'destroy' ? ['--state-dir', lasting] : [];
+      return runThere(command('pipewright', [verb, ...own, ...args]), options);
+    },
     pipeworkAsync: () => Promise.reject(new Error('not there')),
     ip: (...args) => runThere(['ip', ...args]),
     links: () => linkNames(netns.name),

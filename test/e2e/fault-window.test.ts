@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { attach } from '../../src/apply/attach.ts';
-import type { Pending } from '../../src/apply/transaction.ts';
+import type { Held } from '../../src/apply/transaction.ts';
 import { resolvePid } from '../../src/containers/proc.ts';
 import { hasProgram, run, runIn, type Snapshot, skipUnless } from '../lab.ts';
 import { differences, Ground, pipework } from './fault-ground.ts';
@@ -173,11 +173,11 @@ test('what is held, to be confirmed, is taken back when the call that made it ha
   const ground = await Ground.make(t);
   const before = ground.dump();
   await using host = ground.openHost();
-  const held: Pending[] = [];
+  const held: Held[] = [];
   const options = {
     ifPresent: 'converge',
     firewall: true,
-    hold: (pending: Pending) => held.push(pending),
+    hold: (pending: Held) => held.push(pending),
   } as const;
   const container = resolvePid(String(ground.guest.pid));
   const want = { ...bridge, addrs: ['10.1.0.5/24@10.1.0.1'] };

@@ -128,23 +128,22 @@ function netText({ kind, mtu, gateway, hostAddress }: Net, i: number): string {
   ].join(', ')} }`;
 }
 
-function entryText(item: Entry, nets: readonly Net[], names: readonly string[]): string {
+function entryText(item: Entry, names: readonly string[]): string {
   const { network, container, auto, route, rule, rpFilter, rate, mtu, mac } = item;
-  const isPair = nets[network]?.kind !== 'macvlan';
   return `  - { ${[
     `container: ${names[container]}, network: n${network}, ifname: eth${network + 1}`,
     `addresses: ${auto ? 'auto' : `${addressOf(item)}/24`}`,
     ...(route ? [`routes: [10.${100 + network}.0.0/16 via 10.${network + 1}.0.252]`] : []),
     ...(rule ? [`rules: [{ from: ${addressOf(item)}, table: 254, priority: ${1000 + network} }]`] : []),
     ...(rpFilter === undefined ? [] : [`sysctls: { ipv4.rp_filter: ${rpFilter} }`]),
-    ...(rate === undefined ? [] : [`rate: { ${isPair ? `in: ${rate}mbit, ` : ''}out: ${rate}mbit }`]),
+    ...(rate === undefined ? [] : [`rate: { in: ${rate}mbit, out: ${rate}mbit }`]),
     ...(mtu === undefined ? [] : [`mtu: ${mtu}`]),
     ...(mac ? [`mac: '02:00:00:00:0${network}:0${container}'`] : []),
   ].join(', ')} }`;
 }
 
 function yamlOf({ nets, entries }: World, names: readonly string[]): string {
-  const attachments = entries.map((item) => entryText(item, nets, names)).join('\n');
+  const attachments = entries.map((item) => entryText(item, names)).join('\n');
   return `networks:\n${nets.map(netText).join('\n')}\nattachments:\n${attachments}\n`;
 }
 
@@ -152,7 +151,20 @@ function yamlOf({ nets, entries }: World, names: readonly string[]): string {
 function check(host: AgentHost, { nets, entries }: World, containers: readonly Container[]): void {
   for (const [i, { pid }] of containers.entries()) {
     const mine = entries.filter(({ container }) => container === i);
-    assert.deepEqual(linkNames(pid), mine.map(({ network }) => `eth${network + 1}`).sort());
+    const limited = mine.filter(
+      ({ network, rate }) => rate !== undefined && nets[network]?.kind === 'macvlan',
+    );
+    const links = [
+      ...mine.map(({ network }) => `eth${network + 1}`),
+      ...limited.map(({ network }) => `ifb-eth${network + 1}`),
+    ];
+    assert.deepEqual(linkNames(pid), links.sort());
+    for (const { network, rate = 0 } of limited) {
+      const dev = `ifb-eth${network + 1}`;
+      const [qdisc] = jsonIn(pid, 'tc', ['-j', 'qdisc', 'show', 'dev', dev]);
+      assert.equal(qdisc?.kind, 'tbf');
+      assert.equal((qdisc.options as { rate: number }).rate, (rate * 1e6) / 8);
+    }
     for (const item of mine) {
       const ifname = `eth${item.network + 1}`;
       const seen = cidrs(pid, ifname);

@@ -179,7 +179,7 @@ describe('labels that are wrong', () => {
       refused.map(({ key, container }) => `${key} ${container}`),
       ['web/pipewright.lan id-web'],
     );
-    const { wanted } = resolveTopology(all, containers, new Map());
+    const { wanted } = resolveTopology(all, containers, { addresses: new Map() });
     assert.deepEqual(wanted.map(({ key }) => key).sort(), ['db/eth1', 'web/eth2']);
   });
 });
@@ -203,7 +203,7 @@ attachments:
     ];
     assert.deepEqual(refusals(containers, files), []);
     const all = withLabels(files, containers, new Map()).topology;
-    const { wanted, unwantable } = resolveTopology(all, containers, new Map());
+    const { wanted, unwantable } = resolveTopology(all, containers, { addresses: new Map() });
     assert.deepEqual(unwantable, []);
     assert.deepEqual(
       wanted
@@ -263,7 +263,7 @@ attachments:
       container('b', { 'pipewright.lan': 'address=10.0.0.100/24' }),
     ];
     const all = withLabels(one, containers, new Map()).topology;
-    const { wanted } = resolveTopology(all, containers, new Map());
+    const { wanted } = resolveTopology(all, containers, { addresses: new Map() });
     assert.deepEqual(
       wanted.map(({ key, attachment }) => `${key} ${attachment.addrs[0]?.cidr?.ip}`),
       ['a/eth1 10.0.0.101', 'b/eth1 10.0.0.100'],

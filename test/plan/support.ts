@@ -105,6 +105,7 @@ export const seen = ({ host = {}, guest = {}, record }: Overrides = {}): Observe
     sysctls: {},
     rules: [],
     rates: {},
+    detour: { isThere: false, hasIngress: false, leads: false },
     defaults: [],
     hostRoutes: [],
     ...guest,

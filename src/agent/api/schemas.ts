@@ -144,6 +144,10 @@ export const attachSchema = z
     vlan: z.string().optional(),
     mtu: z.string().optional(),
     mode: z.string().optional(),
+    dad: z
+      .boolean()
+      .default(false)
+      .openapi({ description: 'Ask the link whether somebody has the addresses, before they are used' }),
     noFirewall: z.boolean().default(false),
     dryRun: z.boolean().default(false),
     once: z.boolean().default(false).openapi({ description: 'Do not keep it' }),

@@ -74,6 +74,7 @@ const attachment = z
     ),
     sysctls: z.record(z.string(), z.string()),
     rate: z.object({ in: z.number().optional(), out: z.number().optional() }).optional(),
+    dad: z.boolean().optional(),
   } satisfies Record<keyof AttachmentSpec, z.ZodType>)
   .openapi('WantedAttachment');
 

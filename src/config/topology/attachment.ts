@@ -68,8 +68,8 @@ export function readAttachment(
 
 function specOf(check: Check): AttachmentSpec {
   const { read, said } = check;
-  const { container, network, ifname, addresses, gateway, mac, unique, vlan, mtu, routes, rules, rate } =
-    read;
+  const { container, network, ifname, addresses, gateway, mac, unique, vlan, mtu, dad } = read;
+  const { routes, rules, rate } = read;
   return {
     place: said.place,
     selector: container,
@@ -93,6 +93,7 @@ function specOf(check: Check): AttachmentSpec {
     })),
     sysctls: readSysctls(check),
     ...(rate !== undefined && { rate: withoutAbsent(rate) }),
+    ...(dad !== undefined && { dad }),
   };
 }
 
@@ -238,9 +239,10 @@ function checkKind({ read, said, complaints }: Check, network: NetworkSpec): voi
   if (read.addresses === 'dhcp' && (kind === 'dummy' || (kind === 'ipvlan' && network.mode !== 'l2'))) {
     complain('addresses', `no DHCP server can be reached on ${name}, of kind ${kind}`);
   }
-  if (read.rate?.in !== undefined && kind !== 'bridge' && kind !== 'ovs') {
-    const hint = "only kinds bridge and ovs can, at the host's end";
-    complaints.add(placeOf(said, 'rate', 'in'), `on ${name} what comes in cannot be limited`, hint);
+  // A dummy receives nothing, and what l3s receives passes the place by where it could be held up.
+  if (read.rate?.in !== undefined && (kind === 'dummy' || (kind === 'ipvlan' && network.mode === 'l3s'))) {
+    const what = kind === 'ipvlan' ? 'kind ipvlan in mode l3s' : `kind ${kind}`;
+    complaints.add(placeOf(said, 'rate', 'in'), `on ${name}, of ${what}, what comes in cannot be limited`);
   }
   const one = kind === 'phys' || (kind === 'macvlan' && network.mode === 'passthru');
   if (one && read.container.by !== 'name') {

@@ -257,7 +257,8 @@ const rate = v.rate.meta({ title: 'rate', examples: ['10mbit'] });
 const rateFields = fields({
   in: rate.optional().meta({
     description:
-      "What the container receives, limited at the host's end: on networks of kind bridge and ovs.",
+      "What the container receives: limited at the host's end of a pair; on networks of kind macvlan, ipvlan and phys, which " +
+      'have none, on its way through a link `ifb-IFNAME` in the container.',
   }),
   out: rate.optional().meta({ description: 'What the container sends.' }),
 }).meta({ id: 'rate', title: 'rate' });
@@ -323,6 +324,15 @@ export const attachmentSchema = fields({
       "Instead of `vlan`: VLANs that this attachment's port carries with their tags, before the network's; on kind ovs.",
   }),
   mtu: mtu.optional().meta({ description: "Bytes, before the network's." }),
+  dad: z
+    .boolean()
+    .optional()
+    .meta({
+      description:
+        'Duplicate address detection: `arping -D` (and its IPv6 counterpart) before an address is used, which takes a quarter ' +
+        'of a second; an address that somebody answers for is refused, or with `auto` the next one is taken. By default ' +
+        'true for `auto`, else only what other containers of pipewright have is refused; with `false` not even that.',
+    }),
   routes: z.array(route).default([]).meta({
     description: '`ip route add TO via VIA table TABLE metric METRIC`, each as text or as below.',
   }),

@@ -90,6 +90,7 @@ const writers: { readonly [K in LinkKind['kind']]: (spec: Of<K>) => Buffer | und
   ipvlan: ({ mode }) => encodeAttrs(ipvlanAttrs, { mode: ipvlanModes[mode] }),
   vlan: ({ vid }) => encodeAttrs(vlanAttrs, { vid }),
   dummy: () => undefined,
+  ifb: () => undefined,
   vxlan: ({ vni, port, local, remote, uplink, learning }) =>
     encodeAttrs(vxlanAttrs, {
       vni,
@@ -120,6 +121,7 @@ export const moduleOf: { readonly [K in LinkKind['kind']]: string } = {
   ipvlan: 'ipvlan',
   vlan: '8021q',
   dummy: 'dummy',
+  ifb: 'ifb',
   vxlan: 'vxlan',
   ipoib: 'ib_ipoib',
   veth: 'veth',

@@ -123,7 +123,7 @@ describe('who must reach whom', () => {
   const on = (host: string, running: readonly string[]) => {
     const topology = read(host);
     const containers = running.map((name) => ({ runtime: 'docker' as const, id: name, name, labels: {} }));
-    const { wanted } = resolveTopology(topology, containers, new Map());
+    const { wanted } = resolveTopology(topology, containers, { addresses: new Map() });
     return { topology, own: ownEnds(topology, wanted), others: otherEnds(topology) };
   };
   const list = (host: string, running: readonly string[], peers: readonly string[] = []): string[] => {

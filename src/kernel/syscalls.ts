@@ -18,6 +18,8 @@ export interface Syscalls {
   connect(fd: number, address: Uint8Array, subject: string): void;
   /** setsockopt(2). */
   setsockopt(fd: number, level: number, option: number, value: Uint8Array, subject: string): void;
+  /** SO_ATTACH_FILTER: only what the program of classic BPF lets through is received; `program` is struct sock_filter[]. */
+  attachFilter(fd: number, program: Uint8Array, subject: string): void;
   /** setns(2), which moves the calling thread only. */
   setns(fd: number, nstype: number, subject: string): void;
   /** socketpair(2). */
@@ -37,6 +39,7 @@ const signatures = {
   bind: 'int bind(int, const uint8_t *, uint32_t)',
   connect: 'int connect(int, const uint8_t *, uint32_t)',
   setsockopt: 'int setsockopt(int, int, int, const uint8_t *, uint32_t)',
+  attach_filter: 'int setsockopt(int, int, int, const sock_fprog *, uint32_t)',
   setns: 'int setns(int, int)',
   socketpair: 'int socketpair(int, int, int, _Out_ int *)',
   dup3: 'int dup3(int, int, int)',
@@ -45,6 +48,13 @@ const signatures = {
   io_uring_setup: 'int syscall(long, uint32_t, uint8_t *)',
   io_uring_register: 'int syscall(long, int, uint32_t, const uint8_t *, uint32_t)',
 } as const;
+
+/** <linux/filter.h>: struct sock_fprog and the size of struct sock_filter; the same on 64-bit machines. */
+const filterProgram = { len: 'uint16_t', filter: 'const uint8_t *' } as const;
+const filterProgramSize = 16;
+const filterSize = 8;
+const SOL_SOCKET = 1;
+const SO_ATTACH_FILTER = 26;
 
 /** The same on every architecture but alpha: <asm-generic/unistd.h>, v5.1. */
 const NR_IO_URING_SETUP = 425;
@@ -92,6 +102,7 @@ class KoffiSyscalls implements Syscalls {
   #call(name: keyof typeof signatures, subject: string, ...args: readonly unknown[]): number {
     let bound = this.#bound.get(name);
     if (bound === undefined) {
+      if (name === 'attach_filter') this.#koffi.struct('sock_fprog', filterProgram);
       bound = this.#process.func(signatures[name]);
       this.#bound.set(name, bound);
     }
@@ -114,6 +125,11 @@ class KoffiSyscalls implements Syscalls {
 
   setsockopt(fd: number, level: number, option: number, value: Uint8Array, subject: string): void {
     this.#call('setsockopt', subject, fd, level, option, value, value.length);
+  }
+
+  attachFilter(fd: number, program: Uint8Array, subject: string): void {
+    const fprog = { len: program.length / filterSize, filter: program };
+    this.#call('attach_filter', subject, fd, SOL_SOCKET, SO_ATTACH_FILTER, fprog, filterProgramSize);
   }
 
   setns(fd: number, nstype: number, subject: string): void {

@@ -1,0 +1,169 @@
+/** How a client's messages leave and reach it: frames while it has no address, a UDP socket when it has. */
+import { closeSync, writeSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { hasErrno } from '../../errors.ts';
+import { refusedByFs } from '../../kernel/errno.ts';
+import { inNetns, type Netns } from '../../kernel/netns.ts';
+import { closeInBackground, openPacketSocket } from '../../kernel/packet-socket.ts';
+import { readInLoop } from '../../kernel/readable.ts';
+import { syscalls } from '../../kernel/syscalls.ts';
+import { ipToBytes } from '../../model/address.ts';
+import { clientFrame, clientPort, type ReceivedFrame, receivedFrame, serverPort } from './frame.ts';
+
+const ETH_P_IP = 0x0800;
+const AF_INET = 2;
+const SOCK_DGRAM_NONBLOCK_CLOEXEC = 2 | 0o4000 | 0o2000000;
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const SO_BINDTODEVICE = 25;
+
+/** A link that a client works on: Ethernet, and up. */
+export interface ClientLink {
+  readonly ifindex: number;
+  readonly ifname: string;
+  readonly mac: string;
+}
+
+/** One instruction of classic BPF, struct sock_filter. */
+function instruction(code: number, jt: number, jf: number, k: number): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeUInt16LE(code, 0);
+  bytes.writeUInt8(jt, 2);
+  bytes.writeUInt8(jf, 3);
+  bytes.writeUInt32LE(k, 4);
+  return bytes;
+}
+
+/** `tcpdump -dd 'udp dst port 68 and ip'`: unfragmented UDP to a client, so that nothing else wakes this program. */
+const clientFilter = Buffer.concat([
+  instruction(0x28, 0, 0, 12), // ldh [12]
+  instruction(0x15, 0, 8, ETH_P_IP), // jeq
+  instruction(0x30, 0, 0, 23), // ldb [23]
+  instruction(0x15, 0, 6, 17), // jeq UDP
+  instruction(0x28, 0, 0, 20), // ldh [20]
+  instruction(0x45, 4, 0, 0x3fff), // jset: a fragment
+  instruction(0xb1, 0, 0, 14), // ldxb 4*([14]&0xf)
+  instruction(0x48, 0, 0, 16), // ldh [x + 16]
+  instruction(0x15, 0, 1, clientPort), // jeq
+  instruction(0x06, 0, 0, 0xffff), // ret: all of it
+  instruction(0x06, 0, 0, 0), // ret: nothing
+]);
+
+/** What is no failure of this program: the packet is lost. */
+const lost = [
+  ...['ENETUNREACH', 'EHOSTUNREACH', 'EADDRNOTAVAIL', 'EADDRINUSE', 'ECONNREFUSED', 'EPERM'],
+  ...['ENETDOWN', 'ENODEV', 'ENXIO', 'ENOBUFS', 'EAGAIN', 'EMSGSIZE'],
+];
+
+/** Frames of DHCP on one link, both ways; and messages by UDP. Holds the namespace while it is open. */
+export class Transport implements Disposable {
+  readonly #netns: Netns;
+  readonly #link: ClientLink;
+  readonly #fd: number;
+  readonly #reading: Socket;
+  #udp: number | undefined;
+  #closed = false;
+
+  /**
+   * @param on `down`: the link went down or away, and nothing is received any more; neither may throw
+   * @throws PipewrightError ENODEV when there is no such link
+   */
+  constructor(netns: Netns, link: ClientLink, on: { received(frame: ReceivedFrame): void; down(): void }) {
+    this.#netns = netns;
+    this.#link = link;
+    const subject = `${link.ifname} in ${netns.label}`;
+    this.#fd = openPacketSocket(netns, link.ifindex, ETH_P_IP);
+    try {
+      syscalls().attachFilter(this.#fd, clientFilter, subject);
+      // What came before the filter was in place is not let through either.
+      const onFrame = (frame: Buffer): void => {
+        const found = receivedFrame(frame);
+        if (found && !this.#closed) on.received(found);
+      };
+      const down = (): void => {
+        if (!this.#closed) on.down();
+      };
+      this.#reading = readInLoop(this.#fd, onFrame, { subject }).on('error', down).on('end', down);
+    } catch (error) {
+      closeInBackground(this.#fd);
+      throw error;
+    }
+  }
+
+  /** To everybody on the link. */
+  broadcast(srcIp: string, payload: Uint8Array): void {
+    const srcMac = Buffer.from(this.#link.mac.replaceAll(':', ''), 'hex');
+    try {
+      writeSync(this.#fd, clientFrame({ srcMac, srcIp, dstIp: '255.255.255.255' }, payload));
+    } catch (error) {
+      const refusal = refusedByFs(error, { op: 'dhcp.send', subject: `${this.#link.ifname}` });
+      if (!hasErrno(refusal, ...lost)) throw refusal;
+    }
+  }
+
+  /**
+   * To a server by the kernel's UDP, which finds the way. The answer comes by the packet socket, as one that refuses is
+   * broadcast; the UDP socket stays open with it, lest the kernel tell the server that nobody listens.
+   */
+  unicast(srcIp: string, dstIp: string, payload: Uint8Array): void {
+    this.#closeUdp();
+    this.#udp = sendUdp(this.#netns, this.#link.ifname, { srcIp, dstIp }, payload);
+  }
+
+  #closeUdp(): void {
+    if (this.#udp !== undefined) closeSync(this.#udp);
+    this.#udp = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#closeUdp();
+    this.#reading.destroy();
+    closeInBackground(this.#fd);
+  }
+}
+
+/** struct sockaddr_in. */
+function sockaddrIn(ip: string, port: number): Buffer {
+  const address = Buffer.alloc(16);
+  address.writeUInt16LE(AF_INET, 0);
+  address.writeUInt16BE(port, 2);
+  address.set(ipToBytes(ip), 4);
+  return address;
+}
+
+/**
+ * Sends one message from the client's port to a server's, from an address that the link has. @returns the socket, which
+ * is to be closed; undefined when the message could not be sent, which is as if it were lost
+ */
+export function sendUdp(
+  netns: Netns,
+  ifname: string,
+  { srcIp, dstIp }: { readonly srcIp: string; readonly dstIp: string },
+  payload: Uint8Array,
+): number | undefined {
+  const sys = syscalls();
+  const subject = `${ifname} in ${netns.label}`;
+  const fd = inNetns(netns, () => sys.socket(AF_INET, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0, subject));
+  try {
+    const one = Buffer.from([1, 0, 0, 0]);
+    sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, one, subject);
+    // Not by another interface of the container that leads to the same network.
+    sys.setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, Buffer.from(`${ifname}\0`), subject);
+    sys.bind(fd, sockaddrIn(srcIp, clientPort), subject);
+    sys.connect(fd, sockaddrIn(dstIp, serverPort), subject);
+    writeSync(fd, payload);
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    const refusal = refusedByAny(error, subject);
+    if (hasErrno(refusal, ...lost)) return undefined;
+    throw refusal;
+  }
+}
+
+function refusedByAny(error: unknown, subject: string): unknown {
+  const isFs = error instanceof Error && 'errno' in error && typeof error.errno === 'number';
+  return isFs ? refusedByFs(error, { op: 'dhcp.send', subject }) : error;
+}

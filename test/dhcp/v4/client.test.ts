@@ -44,7 +44,7 @@ function clientIn(t: TestContext, netns: string, given: Partial<ClientIdentity> 
 }
 
 test('a lease of dnsmasq is got, renewed at T1 by unicast, and given back', async (t) => {
-  const lab = await dhcpLab(t, ['--dhcp-option=option:T1,2', '--dhcp-option=option:T2,60']);
+  const lab = await dhcpLab(t, ['--dhcp-option-force=58,2', '--dhcp-option-force=59,20']);
   run('ip', ['-n', lab.client, 'link', 'set', 'eth1', 'up']);
   const { client, events } = clientIn(t, lab.client);
   const began = performance.now();
@@ -53,10 +53,13 @@ test('a lease of dnsmasq is got, renewed at T1 by unicast, and given back', asyn
   console.log('ms', performance.now() - began, JSON.stringify(client.status()));
   const [address = ''] = cidrs(lab.client, 'eth1');
   assert.match(address, /^10\.77\.0\.\d+\/24$/);
-  assert.deepEqual(ipRoutes(lab.client).map(({ dst, gateway, protocol }) => [dst, gateway, protocol]), [
-    ['default', '10.77.0.1', 'dhcp'],
-    ['10.77.0.0/24', undefined, 'kernel'],
-  ]);
+  assert.deepEqual(
+    ipRoutes(lab.client).map(({ dst, gateway, protocol }) => [dst, gateway, protocol]),
+    [
+      ['default', '10.77.0.1', 'dhcp'],
+      ['10.77.0.0/24', undefined, 'kernel'],
+    ],
+  );
   console.log(lab.leases());
   await until('renewed', () => events.length === 2);
   console.log(events);

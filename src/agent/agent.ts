@@ -15,6 +15,7 @@ import { containerKey } from '../apply/state.ts';
 import { foreignIn, keptPrefix, resolveWanted, type WantedHere } from '../apply/wanted.ts';
 import type { Container } from '../containers/container.ts';
 import type { ContainerCache } from '../containers/running.ts';
+import { LeaseKeeper } from '../dhcp/keeper.ts';
 import type { Attachment } from '../model/attachment.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { Place, Topology } from '../model/topology.ts';
@@ -54,7 +55,7 @@ export interface AgentEvent {
   /** Milliseconds since 1970. */
   readonly at: number;
   readonly key: string;
-  readonly what: 'made' | 'repaired' | 'failed' | 'contested' | 'removed' | 'topology';
+  readonly what: 'made' | 'repaired' | 'failed' | 'contested' | 'removed' | 'topology' | 'lease';
   readonly detail: string;
 }
 
@@ -77,6 +78,7 @@ export class Agent {
   readonly #unwantable = new Map<string, string>();
   readonly #listeners = new Set<(event: AgentEvent) => void>();
   readonly #timers = new Map<string, NodeJS.Timeout>();
+  readonly #leases: LeaseKeeper;
   readonly #rounds = new Wakeable((scope, urgent) => this.#round(scope, urgent));
   #topology: Topology = { networks: [], attachments: [], expects: [] };
   #topologyProblem: string | undefined;
@@ -88,6 +90,8 @@ export class Agent {
 
   constructor(parts: AgentParts) {
     this.#parts = parts;
+    const { host, store } = parts;
+    this.#leases = new LeaseKeeper({ host, store, onChange: (key, news) => this.#leaseChanged(key, news) });
   }
 
   get topology(): Topology {
@@ -98,6 +102,7 @@ export class Agent {
   async start(): Promise<void> {
     this.reload();
     await adopt(this.#parts);
+    await this.#leases.forgetOld();
     this.wake();
     await this.idle();
   }
@@ -142,6 +147,7 @@ export class Agent {
   async close(): Promise<void> {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     await this.#rounds.close();
+    this.#leases.close();
     await Promise.allSettled(this.#asking);
   }
 
@@ -151,7 +157,10 @@ export class Agent {
   }
 
   status(): { readonly attachments: readonly AttachmentStatus[]; readonly problems: readonly string[] } {
-    const attachments = [...this.#ledgers.values()].map((ledger) => ledger.status());
+    const attachments = [...this.#ledgers.values()].map((ledger) => {
+      const leases = this.#leases.status(ledger.key);
+      return { ...ledger.status(), ...(leases && { leases }) };
+    });
     const problems = this.#topologyProblem === undefined ? [] : [this.#topologyProblem];
     return {
       attachments: attachments.sort((a, b) => (a.key < b.key ? -1 : 1)),
@@ -187,9 +196,10 @@ export class Agent {
     this.wake();
   }
 
-  /** Forgets a command. @returns whether one was kept */
+  /** Forgets a command, and the lease of the interface. @returns whether one was kept */
   async forget(container: string, ifname: string): Promise<boolean> {
     const key = keptKey(container, ifname);
+    await this.#leases.drop(`${container}/${ifname}`);
     const present = await this.#parts.store.read(key);
     if (!present) return false;
     await this.#parts.store.compareAndSet(key, undefined, present.version);
@@ -200,6 +210,7 @@ export class Agent {
   async #round(scope: Scope, urgent: TakeUrgent): Promise<void> {
     const { host, log } = this.#parts;
     const view = new HostView(host, 'once');
+    this.#leases.prune();
     try {
       if (scope === 'all') await this.#ensureNetworks();
       const { wanted, unwantable } = await this.#resolve(scope);
@@ -278,7 +289,7 @@ export class Agent {
       const key = `${value.want.container.name}/${value.want.ifname}`;
       // The file goes before a command that said something else of the same interface.
       if (!container || keys.has(key)) continue;
-      wanted.push({ wanted: { key, attachment: value.want, dhcp: false }, container });
+      wanted.push({ wanted: { key, attachment: value.want }, container });
     }
     return { wanted, unwantable };
   }
@@ -297,6 +308,7 @@ export class Agent {
       (record) => isForgotten(record) || !lives(record.container),
     );
     if (unwanted.length === 0) return;
+    for (const record of unwanted) if (!wanted.has(keyOf(record))) await this.#leases.drop(keyOf(record));
     const targets = unwanted.map((record) => ({ container: containerOf(record), ifname: record.ifname }));
     await detach(host, targets, { keepShared: true });
     for (const record of unwanted) {
@@ -321,7 +333,8 @@ export class Agent {
       const wrong = new Set(known.length > 0 ? await needingWork(view, container, known, { firewall }) : []);
       for (const one of all) {
         if (!isKnown(one) || wrong.has(one)) await this.#attend(one, container);
-        else if (this.#ledger(one.key).waitMs() === 0) this.#ledger(one.key).right();
+        else if (one.attachment.dhcp || this.#ledger(one.key).waitMs() === 0)
+          await this.#settle(one, container);
       }
       if (performance.now() - breath < breathMs) continue;
       await new Promise((resolve) => setImmediate(resolve));
@@ -332,13 +345,13 @@ export class Agent {
   }
 
   async #attend(wanted: Wanted, container: Container): Promise<void> {
-    const { key, dhcp } = wanted;
+    const { key } = wanted;
     const ledger = this.#ledger(key);
     const life = lifeOf(container);
     if (this.#lives.get(key) !== life) ledger.retryNow();
     if (ledger.waitMs() > 0 || this.#underWay.has(key)) return;
     this.#underWay.add(key);
-    // A DHCP server may take its time, or never answer, and neighbours have to be listened to: nobody waits for that.
+    // Neighbours have to be listened to: nobody waits for that.
     await new Promise<void>((resolve) => {
       const onWait = (): void => {
         this.#asking.add(work);
@@ -349,8 +362,26 @@ export class Agent {
         this.#asking.delete(work);
         resolve();
       });
-      if (dhcp) resolve();
     });
+  }
+
+  /** The interface is as it is wanted. What comes by DHCP is seen to; nobody waits for a server. */
+  async #settle({ key, attachment }: Wanted, container: Container): Promise<void> {
+    const ledger = this.#ledger(key);
+    if (!attachment.dhcp) return ledger.right();
+    try {
+      await this.#leases.attend(key, attachment, container);
+      this.#leaseChanged(key, undefined);
+    } catch (error) {
+      this.#fail(key, textOf(error));
+    }
+  }
+
+  #leaseChanged(key: string, news: string | undefined): void {
+    const status = this.#leases.status(key)?.[0];
+    if (status?.lease) this.#ledger(key).right();
+    else if (status) this.#ledger(key).leaseless(status.reason ?? 'it is asking for a DHCP lease');
+    if (news !== undefined) this.#tell(key, 'lease', news);
   }
 
   async #attach(
@@ -364,18 +395,19 @@ export class Agent {
     try {
       const verified = this.#addresses.heldBy(key, attachment);
       const isLeaving = leavingIn((other) => this.#wanted.get(other));
-      const options = { dryRun: false, firewall, verified, isLeaving, onWait };
+      const options = { dryRun: false, firewall, verified, isLeaving, onWait, keepsLeases: true };
       const { steps } = await attachWanted(host, wanted, container, options);
       this.#addresses.hold(key, attachment);
       const isNew = this.#lives.get(key) !== life;
       this.#lives.set(key, life);
-      if (steps.length === 0) return ledger.right();
-      if (isNew) {
+      if (steps.length > 0 && isNew) {
         ledger.made();
-        return this.#tell(key, 'made', summary(steps));
+        this.#tell(key, 'made', summary(steps));
+      } else if (steps.length > 0) {
+        const contested = ledger.repaired(summary(steps));
+        this.#tell(key, contested ? 'contested' : 'repaired', summary(steps));
       }
-      const contested = ledger.repaired(summary(steps));
-      this.#tell(key, contested ? 'contested' : 'repaired', summary(steps));
+      if (steps.length === 0 || wanted.attachment.dhcp) await this.#settle(wanted, container);
     } catch (error) {
       this.#fail(key, textOf(error));
       const claimed = foreignIn(wanted, error);

@@ -1,4 +1,5 @@
 /** What the agent knows of each attachment, and when it is to try again. */
+import type { LeaseStatus } from '../model/lease.ts';
 
 /** How an attachment is doing. */
 export interface AttachmentStatus {
@@ -12,6 +13,8 @@ export interface AttachmentStatus {
   readonly repairs: number;
   /** Why it fails, or what was repaired last. */
   readonly detail: string | undefined;
+  /** Of an attachment that has its addresses by DHCP. */
+  readonly leases?: readonly LeaseStatus[];
 }
 
 /** How often the same repair may come within {@link contestedWindowMs}; once more, and the attachment is contested. */
@@ -85,6 +88,13 @@ export class Ledger {
     const backoffMs = Math.min(longestBackoffMs, firstBackoffMs * 2 ** this.#failures);
     this.#failures += 1;
     this.#notBefore = now + backoffMs * (0.5 + random / 2);
+    this.#detail = why;
+    this.#enter('failing');
+  }
+
+  /** The interface is there and has no address: its DHCP client tries by itself. */
+  leaseless(why: string): void {
+    this.#failures = 0;
     this.#detail = why;
     this.#enter('failing');
   }

@@ -1,12 +1,13 @@
 /** Brings a host to what a topology wants of it: what is wanted no more goes, then networks, then each attachment. */
 import type { Container } from '../containers/container.ts';
-import type { NetlinkSocket } from '../kernel/netlink/socket.ts';
+import { openContainerNetns } from '../containers/resolve.ts';
+import { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import type { Attachment } from '../model/attachment.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { NetworkSpec } from '../model/topology.ts';
 import { lives } from '../observe/lives.ts';
 import type { Wanted } from '../plan/topology.ts';
-import { type AttachOptions, attach } from './attach.ts';
+import { type AttachOptions, type AttachResult, attach } from './attach.ts';
 import { detach } from './detach.ts';
 import { dropNetworks } from './drop-networks.ts';
 import type { Host } from './host.ts';
@@ -22,6 +23,8 @@ export interface Outcome {
   readonly verb: 'attach' | 'detach' | 'network' | 'drop network';
   readonly steps: readonly { readonly command: string; readonly because: string }[];
   readonly error?: unknown;
+  /** What whoever asked for it should know. */
+  readonly notes?: readonly string[];
 }
 
 /** What is wanted of the host. */
@@ -38,6 +41,8 @@ export interface Goal {
 export interface ConvergeOptions {
   readonly dryRun: boolean;
   readonly firewall: boolean;
+  /** Somebody sees to leases: interfaces are made without. */
+  readonly keepsLeases?: boolean;
   /** Takes every change that can be taken back, see AttachOptions; what is wanted no more stays then. */
   readonly hold?: (pending: Held) => void;
   /** Called with each outcome that is not "nothing to do". */
@@ -50,11 +55,12 @@ export async function converge(host: Host, goal: Goal, options: ConvergeOptions)
   const run = async (
     key: string,
     verb: Outcome['verb'],
-    work: () => Promise<{ steps: Outcome['steps'] }>,
+    work: () => Promise<{ steps: Outcome['steps']; notes?: readonly string[] }>,
   ): Promise<void> => {
     let outcome: Outcome;
     try {
-      outcome = { key, verb, steps: (await work()).steps };
+      const { steps, notes = [] } = await work();
+      outcome = { key, verb, steps, ...(notes.length > 0 && { notes }) };
     } catch (error) {
       outcome = { key, verb, steps: [], error };
     }
@@ -89,7 +95,7 @@ export async function converge(host: Host, goal: Goal, options: ConvergeOptions)
 }
 
 /** How one attachment is made or mended. */
-type AttachWantedOptions = Pick<ConvergeOptions, 'dryRun' | 'firewall' | 'hold'> &
+type AttachWantedOptions = Pick<ConvergeOptions, 'dryRun' | 'firewall' | 'hold' | 'keepsLeases'> &
   Pick<AttachOptions, 'verified' | 'isLeaving' | 'onWait'>;
 
 /** What waits for an answer from the link does not hold up the others, but for this many. */
@@ -135,12 +141,16 @@ export function leavingIn(wantedOf: (key: string) => Attachment | undefined): Is
 /** Makes or mends one attachment that is kept. */
 export async function attachWanted(
   host: Host,
-  { attachment, dhcp }: Wanted,
+  { attachment }: Wanted,
   container: Container,
-  { dryRun, firewall, hold, verified, isLeaving, onWait }: AttachWantedOptions,
-) {
-  const lease = dhcp && !dryRun ? await leaseFor(host, attachment, container) : {};
-  return attach(host, container, attachment, {
+  options: AttachWantedOptions,
+): Promise<AttachResult & { readonly notes: readonly string[] }> {
+  const { dryRun, firewall, hold, keepsLeases, verified, isLeaving, onWait } = options;
+  const lease =
+    attachment.dhcp && !dryRun && !keepsLeases
+      ? await leaseOnceFor(host, attachment, container, onWait)
+      : undefined;
+  const result = await attach(host, container, attachment, {
     ifPresent: 'converge',
     firewall,
     dryRun,
@@ -149,20 +159,35 @@ export async function attachWanted(
     verified,
     isLeaving,
     onWait,
-    ...lease,
+    ...(lease && { beforeCommit: lease.get }),
   });
+  if (!lease || result.steps.length > 0) return { ...result, notes: lease?.notes ?? [] };
+  const steps = await lease.getIfNone();
+  return { ...result, steps, notes: lease.notes };
 }
 
-/** Addresses from a DHCP server: the host's udhcpc gets and renews them, inside of the container's namespace. */
-async function leaseFor(host: Host, { ifname }: Attachment, container: Container) {
-  const { checkDhcp, runDhcpClient } = await import('../dhcp/clients.ts');
-  const target = { client: 'udhcpc-f', options: [], ifname, guest: container.name } as const;
-  checkDhcp(target, container.runtime);
-  return {
-    dhcpGuest: container.name,
-    beforeCommit: (guest: NetlinkSocket) =>
-      runDhcpClient({ ...target, container, netns: guest.netns, stateDir: host.state.path }),
+/** Where nobody renews leases: one is got when the interface is made, and when that one is over. */
+async function leaseOnceFor(
+  host: Host,
+  attachment: Attachment,
+  container: Container,
+  onWait: AttachOptions['onWait'],
+) {
+  const { hasLeaseNow, leaseOnce, renewalNote } = await import('../dhcp/once.ts');
+  const notes: string[] = [];
+  const get = async (guest: NetlinkSocket): Promise<void> => {
+    onWait?.();
+    const lease = await leaseOnce(host, container, attachment, guest);
+    notes.push(renewalNote(lease, attachment.ifname));
   };
+  const getIfNone = async (): Promise<AttachResult['steps']> => {
+    using netns = openContainerNetns(container);
+    using guest = NetlinkSocket.open(netns);
+    if (hasLeaseNow(host, container, attachment, guest)) return [];
+    await get(guest);
+    return [{ command: `DHCP on ${attachment.ifname}`, because: 'it has no lease' }];
+  };
+  return { notes, get, getIfNone };
 }
 
 /** `web/eth1` */

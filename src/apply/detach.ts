@@ -272,8 +272,10 @@ async function run(
 ): Promise<void> {
   const failures: unknown[] = [];
   const backends = backendsOf(host);
-  for (const { target, facts } of departures)
+  for (const { target, facts, guest } of departures) {
     await stopClient(host, target, facts).catch((error) => failures.push(error));
+    if (facts.record?.want?.dhcp) await release(host, target, guest);
+  }
   const onHost = new Executor({ host: host.rtnl, guest: undefined }, backends);
   const ends: string[] = [];
   // At the same time: ovs-vswitchd acts on all ports that wait for it in one go, and takes 12 ms for one.
@@ -299,6 +301,16 @@ async function run(
   handOn(host, departures, staying);
   // The note goes last: until then the command can be repeated.
   for (const { target } of departures) host.state.removeRecord(containerKey(target.container), target.ifname);
+}
+
+/** The lease of our own client goes back to its server while there is a way to it. */
+async function release(
+  host: Host,
+  { container, ifname }: Target,
+  guest: GuestSocket | undefined,
+): Promise<void> {
+  const { releaseHeld } = await import('../dhcp/held.ts');
+  releaseHeld(host, container, ifname, guest?.rtnl);
 }
 
 async function stopClient(host: Host, { ifname }: Target, { record }: DetachFacts): Promise<void> {

@@ -3,7 +3,9 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync, unlinkSync } from 'node:fs';
 import { startTimeOf } from '../containers/proc.ts';
 import { PipewrightError } from '../errors.ts';
+import type { Family } from '../model/address.ts';
 import { type Network, segmentOf } from '../model/attachment.ts';
+import type { Lease } from '../model/lease.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { Operation } from '../model/operation.ts';
 import type { NetworkRecord } from '../plan/drop-network.ts';
@@ -35,6 +37,26 @@ export interface Journal {
     | undefined;
 }
 
+/** A lease that an interface has, and what is needed to go on with it or to give it back. */
+export interface HeldLease {
+  readonly version: 1;
+  /** In which life of the container: a lease of an earlier one is remembered, not held. */
+  readonly container: AttachmentRecord['container'];
+  readonly ifname: string;
+  /** `bridge:br1`: on another network a remembered address is worth nothing. */
+  readonly network: string;
+  readonly lease: Lease;
+  /** Who the interface is to the server: MAC address, and client identifier in hexadecimal. */
+  readonly mac: string;
+  readonly clientId: string;
+  /** Whose frame brought the lease: the server's, or its relay's. */
+  readonly serverMac?: string;
+  /** It is being taken off the interface. */
+  readonly isLeaving?: true;
+  /** The process that renews it: `PID:STARTTIME`; absent: nobody does. */
+  readonly keeper?: string;
+}
+
 /** Paths and files of one host, by the inode of its network namespace. */
 export class StateDir {
   readonly path: string;
@@ -45,6 +67,7 @@ export class StateDir {
     mkdirSync(`${this.path}/attachments`, { recursive: true, mode: 0o755 });
     mkdirSync(`${this.path}/networks`, { recursive: true, mode: 0o755 });
     mkdirSync(`${this.path}/addresses`, { recursive: true, mode: 0o755 });
+    mkdirSync(`${this.path}/leases`, { recursive: true, mode: 0o755 });
   }
 
   get lockPath(): string {
@@ -78,11 +101,24 @@ export class StateDir {
   }
 
   #recordPath(containerKey: string, ifname: string): string {
-    // A plus sign is in neither of the two: it is encoded there.
-    const name = `${encodeURIComponent(containerKey)}+${encodeURIComponent(ifname)}`;
-    // The path of a namespace can be longer than a file name can be.
-    const short = name.length <= 200 ? name : createHash('sha256').update(name).digest('hex');
-    return `${this.path}/attachments/${short}.json`;
+    return `${this.path}/attachments/${shortName(containerKey, ifname)}.json`;
+  }
+
+  #leasePath(containerKey: string, ifname: string, family: Family): string {
+    return `${this.path}/leases/${shortName(containerKey, ifname)}+${family}.json`;
+  }
+
+  /** The lease of an interface, of this life of the container or of an earlier one. */
+  lease(containerKey: string, ifname: string, family: Family): HeldLease | undefined {
+    return read<HeldLease>(this.#leasePath(containerKey, ifname, family));
+  }
+
+  writeLease(containerKey: string, held: HeldLease): void {
+    this.#write(this.#leasePath(containerKey, held.ifname, held.lease.family), held);
+  }
+
+  removeLease(containerKey: string, ifname: string, family: Family): void {
+    remove(this.#leasePath(containerKey, ifname, family));
   }
 
   /** @param containerKey `docker-0123456789ab`, see {@link containerKey} */
@@ -185,6 +221,13 @@ export class StateDir {
         return value === undefined ? [] : [{ path, value }];
       });
   }
+}
+
+function shortName(containerKey: string, ifname: string): string {
+  // A plus sign is in neither of the two: it is encoded there.
+  const name = `${encodeURIComponent(containerKey)}+${encodeURIComponent(ifname)}`;
+  // The path of a namespace can be longer than a file name can be.
+  return name.length <= 200 ? name : createHash('sha256').update(name).digest('hex');
 }
 
 /** The part of a record's file name that stands for its container. */

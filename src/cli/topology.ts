@@ -120,18 +120,24 @@ const signs = {
 } as const;
 
 /** An outcome and its steps, in colour on a terminal. */
-export function outcomeText({ key, verb, steps, error }: Outcome): string {
+export function outcomeText({ key, verb, steps, error, notes = [] }: Outcome): string {
   const [sign, color] = signs[verb];
   const paint = (text: string, style: 'green' | 'red' | 'yellow'): string =>
     isatty(1) ? styleText(style, text) : text;
   if (error !== undefined) return paint(`! ${key}: ${reasonOf(error)}`, 'yellow');
   const lines = steps.map(({ command, because }) => `    ${command}   # ${because}`);
-  return [paint(`${sign} ${key}`, color), ...lines].join('\n');
+  return [paint(`${sign} ${key}`, color), ...lines, ...notes.map((note) => `    note: ${note}`)].join('\n');
 }
 
 /** An outcome as data. */
-export function outcomeJson({ key, verb, steps, error }: Outcome): object {
-  return { key, verb, steps, ...(error === undefined ? {} : { error: reasonOf(error) }) };
+export function outcomeJson({ key, verb, steps, error, notes }: Outcome): object {
+  return {
+    key,
+    verb,
+    steps,
+    ...(notes && { notes }),
+    ...(error === undefined ? {} : { error: reasonOf(error) }),
+  };
 }
 
 /** A failure in one line. */

@@ -1,5 +1,6 @@
 /** The unit of configuration: one wanted interface of one container on one network. */
 import type { Cidr, Family } from './address.ts';
+import type { DhcpSpec } from './lease.ts';
 
 /** Who owns the network namespace that an interface goes to. */
 export interface ContainerRef {
@@ -85,6 +86,8 @@ export interface Attachment {
   /** Name of the host's end of a veth pair; by default made from `ifname` and the pid. */
   readonly hostIfname?: string;
   readonly addrs: readonly AddrSpec[];
+  /** Addresses, routes and MTU come from a DHCPv4 server, and `addrs` is empty. */
+  readonly dhcp?: DhcpSpec;
   readonly routes: readonly RouteSpec[];
   readonly rules?: readonly RuleSpec[];
   /** Of the interface: `ipv4/forwarding` stands for net/ipv4/conf/IFNAME/forwarding. */

@@ -1,6 +1,7 @@
 /** What a topology file says, read into values that can only be right. */
 import type { Cidr, Family } from './address.ts';
 import type { IpvlanMode, MacvlanMode, RateSpec, RouteSpec, RuleSpec } from './attachment.ts';
+import type { DhcpSpec } from './lease.ts';
 
 /** Where in the user's files something is said; lines and columns from 1. Line 0: it is in no file, and `file` says where. */
 export interface Place {
@@ -71,6 +72,8 @@ export interface AttachmentSpec {
   readonly ifname: string;
   /** `auto` takes from the network's range; `dhcp` is asked from the LAN. */
   readonly addresses: 'auto' | 'dhcp' | readonly Cidr[];
+  /** What is said to the DHCP server; only with `dhcp`. */
+  readonly dhcp?: DhcpSpec;
   /** Empty: the network's, unless `noGateway`. */
   readonly gateways: readonly { readonly family: Family; readonly ip: string }[];
   /** No default route by this interface, whatever the network's gateway. */

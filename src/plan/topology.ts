@@ -18,8 +18,6 @@ export interface Wanted {
   /** `web/eth1`: stable for as long as the container keeps its name. */
   readonly key: string;
   readonly attachment: Attachment;
-  /** Addresses come from a DHCP server. */
-  readonly dhcp: boolean;
   /** Name of the network; absent: a one-line command asked for it. */
   readonly network?: string;
   /** Addresses that are from the range of this network, for want of any that is asked for by itself. */
@@ -209,8 +207,8 @@ function prefixLenOf({ subnets }: NetworkSpec, family: Family, ip: string): numb
 
 function wantedOf({ spec, network, container, cidrs }: Entry, addrs: AddrSpec[]): Wanted {
   const { name, runtime } = container;
-  const { ifname, routes, rules, sysctls, rate, place } = spec;
-  const dad = spec.dad ?? (spec.addresses === 'auto' ? true : undefined);
+  const { ifname, addresses, dhcp, noGateway, routes, rules, sysctls, rate, place } = spec;
+  const dad = spec.dad ?? (addresses === 'auto' ? true : undefined);
   const unique = spec.selector.by === 'name' ? spec.unique : `${spec.unique} ${name}`;
   const mac = spec.mac ?? (spec.unique === undefined ? undefined : macFromText(unique ?? ''));
   const mtu = spec.mtu ?? network.mtu;
@@ -222,6 +220,7 @@ function wantedOf({ spec, network, container, cidrs }: Entry, addrs: AddrSpec[])
     routes,
     rules,
     sysctls,
+    ...(addresses === 'dhcp' ? { dhcp: { ...dhcp, ...(noGateway && { noGateway }) } } : {}),
     ...(rate === undefined ? {} : { rate }),
     ...(mac === undefined ? {} : { mac }),
     ...(mtu === undefined ? {} : { mtu }),
@@ -232,7 +231,6 @@ function wantedOf({ spec, network, container, cidrs }: Entry, addrs: AddrSpec[])
   return {
     key: `${name}/${ifname}`,
     attachment,
-    dhcp: spec.addresses === 'dhcp',
     network: network.name,
     place,
     ...auto,

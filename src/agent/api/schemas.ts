@@ -1,5 +1,6 @@
 /** What goes over the agent's socket. Requests are checked by these schemas, and the OpenAPI document is made from them. */
 import { z } from '@hono/zod-openapi';
+import type { Lease } from '../../model/lease.ts';
 
 /** JSON has no frozen lists, TypeScript does. */
 export const list = <T extends z.ZodType>(schema: T) => z.array(schema).readonly();
@@ -34,6 +35,40 @@ const stepSchema = z
   })
   .openapi('Step');
 
+const cidrSchema = z
+  .object({ family: z.literal([4, 6]), ip: z.string(), prefixLen: z.int() })
+  .openapi('LeasedCidr');
+const lifetime = z.number().optional().openapi({ description: 'Milliseconds since 1970; absent: for ever' });
+
+const leaseSchema = z
+  .object({
+    family: z.literal([4, 6]),
+    addresses: list(z.object({ cidr: cidrSchema, validUntil: lifetime, preferredUntil: lifetime })),
+    server: z.string().openapi({ description: 'IPv4: its address. IPv6: its DUID in hexadecimal' }),
+    broadcast: z.string().optional(),
+    routes: list(z.object({ dst: cidrSchema, gateway: z.string().optional() })),
+    mtu: z.int().optional(),
+    dns: list(z.string()),
+    search: list(z.string()),
+    ntp: list(z.string()),
+    since: z
+      .number()
+      .openapi({ description: 'When it was granted or last renewed, milliseconds since 1970' }),
+    renewAt: z.number().optional().openapi({ description: 'T1: renewed with its server' }),
+    rebindAt: z.number().optional().openapi({ description: 'T2: renewed with any server' }),
+    expiresAt: lifetime,
+  } satisfies Record<keyof Lease, z.ZodType>)
+  .openapi('Lease');
+
+const leaseStatusSchema = z
+  .object({
+    family: z.literal([4, 6]),
+    state: z.string().openapi({ description: 'In the words of RFC 2131', example: 'BOUND' }),
+    lease: leaseSchema.optional(),
+    reason: z.string().optional().openapi({ description: 'Why there is none, or why the last one went' }),
+  })
+  .openapi('LeaseStatus');
+
 const attachmentStatusSchema = z
   .object({
     key: keySchema,
@@ -44,6 +79,9 @@ const attachmentStatusSchema = z
     since: atSchema,
     repairs: z.int().openapi({ description: 'How often it was found changed and put right' }),
     detail: z.string().optional().openapi({ description: 'Why it fails, or what was repaired last' }),
+    leases: list(leaseStatusSchema)
+      .optional()
+      .openapi({ description: 'Of an attachment that has its addresses by DHCP' }),
   })
   .openapi('AttachmentStatus');
 
@@ -84,7 +122,7 @@ export const eventSchema = z
   .object({
     at: atSchema,
     key: keySchema,
-    what: z.enum(['made', 'repaired', 'failed', 'contested', 'removed', 'topology']),
+    what: z.enum(['made', 'repaired', 'failed', 'contested', 'removed', 'topology', 'lease']),
     detail: z.string(),
   })
   .openapi('Event');

@@ -1,6 +1,7 @@
 /** The topology in force, as the model has it: every value in its canonical form. */
 import { z } from '@hono/zod-openapi';
 import { ipvlanModes, macvlanModes } from '../../model/attachment.ts';
+import type { DhcpSpec } from '../../model/lease.ts';
 import type { AttachmentSpec } from '../../model/topology.ts';
 import { list } from './schemas.ts';
 
@@ -48,6 +49,18 @@ const attachment = z
     network: z.string(),
     ifname: z.string(),
     addresses: z.union([z.literal('auto'), z.literal('dhcp'), list(cidr)]),
+    dhcp: z
+      .object({
+        hostName: z.string().optional(),
+        clientId: z.string().optional(),
+        vendorClass: z.string().optional(),
+        userClasses: list(z.string()).optional(),
+        requestAddress: z.string().optional(),
+        options: z.record(z.string(), z.string()).optional(),
+        noGateway: z.boolean().optional(),
+      } satisfies Record<keyof DhcpSpec, z.ZodType>)
+      .optional()
+      .openapi({ description: 'What is said to the DHCP server; bytes as hexadecimal' }),
     gateways: list(gateway),
     noGateway: z.boolean().optional(),
     mac: z.string().optional(),

@@ -2,6 +2,7 @@
 import type * as z from 'zod';
 import { type Cidr, formatCidr } from '../../model/address.ts';
 import type { RouteSpec } from '../../model/attachment.ts';
+import type { DhcpSpec } from '../../model/lease.ts';
 import { routeKey, routeName } from '../../model/route.ts';
 import type { AttachmentSpec, NetworkSpec } from '../../model/topology.ts';
 import { printable } from '../names.ts';
@@ -68,7 +69,7 @@ export function readAttachment(
 
 function specOf(check: Check): AttachmentSpec {
   const { read, said } = check;
-  const { container, network, ifname, addresses, gateway, mac, unique, vlan, mtu, dad } = read;
+  const { container, network, ifname, addresses, dhcp, gateway, mac, unique, vlan, mtu, dad } = read;
   const { routes, rules, rate } = read;
   return {
     place: said.place,
@@ -76,6 +77,7 @@ function specOf(check: Check): AttachmentSpec {
     network,
     ifname,
     addresses,
+    ...(addresses === 'dhcp' && dhcp !== undefined && { dhcp: readDhcp(check) }),
     gateways: gateway === undefined || gateway === 'none' ? [] : gateway,
     ...(gateway === 'none' && { noGateway: true }),
     ...(mac !== undefined && { mac }),
@@ -103,6 +105,28 @@ function routeSpecOf({ to, via, table, metric }: ReadAttachment['routes'][number
     ...(via !== undefined && { gateway: via.ip }),
     ...(table !== undefined && { table }),
     ...(metric !== undefined && { metric }),
+  };
+}
+
+/** Options that are the client's own business, or those of a relay (82) or of the encoding (0, 52, 255). */
+const reservedOptions = new Set([0, 1, 50, 51, 52, 53, 54, 55, 57, 82, 255]);
+
+function readDhcp({ read, said, complaints }: Check): DhcpSpec {
+  const { hostname, clientId, vendorClass, userClass, requestAddress, options = {} } = read.dhcp ?? {};
+  for (const code of Object.keys(options)) {
+    const place = keyPlaceOf(said, 'dhcp', 'options', code);
+    if (!/^(\d|[1-9]\d{1,2})$/.test(code) || Number(code) > 255)
+      complaints.add(place, `"${printable(code)}" is not the number of an option, 1 to 254`);
+    else if (reservedOptions.has(Number(code)))
+      complaints.add(place, `option ${code} cannot be set: it is a part of the protocol`);
+  }
+  return {
+    ...(hostname !== undefined && { hostName: hostname }),
+    ...(clientId !== undefined && { clientId }),
+    ...(vendorClass !== undefined && { vendorClass }),
+    ...(userClass !== undefined && { userClasses: userClass }),
+    ...(requestAddress !== undefined && { requestAddress }),
+    ...(Object.keys(options).length > 0 && { options }),
   };
 }
 
@@ -157,6 +181,8 @@ function checkAddresses({ read, said, complaints }: Check, network: NetworkSpec 
     }
     return;
   }
+  if (read.dhcp !== undefined && addresses !== 'dhcp')
+    complaints.add(keyPlaceOf(said, 'dhcp'), 'dhcp is only for addresses: dhcp', 'say addresses: dhcp');
   if (addresses === 'dhcp') {
     if (Array.isArray(gateway)) {
       complaints.add(keyPlaceOf(said, 'gateway'), 'with dhcp the server says the gateway', 'leave it out');

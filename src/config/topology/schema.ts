@@ -263,6 +263,40 @@ const rateFields = fields({
   out: rate.optional().meta({ description: 'What the container sends.' }),
 }).meta({ id: 'rate', title: 'rate' });
 
+const dhcpFields = fields({
+  hostname: v.dhcpHostName.optional().meta({
+    title: 'host name',
+    description: "Options 12 and 81. By default the container's name; empty for none.",
+  }),
+  clientId: v.clientId.optional().meta({
+    title: 'bytes or text',
+    description:
+      'Option 61: bytes as in `01:02:00:00:00:00:01`, the type first; or any other text, which is sent with type 0. By ' +
+      'default one made from the names of container and interface and from /etc/machine-id, so that a container keeps its ' +
+      'address whatever its MAC address (RFC 4361).',
+    examples: ['web-1', '01:02:00:00:00:00:01'],
+  }),
+  vendorClass: v.optionText.optional().meta({ title: 'text', description: 'Option 60.' }),
+  userClass: v
+    .oneOrMore(v.optionText.meta({ title: 'text' }))
+    .optional()
+    .meta({ description: 'Option 77, RFC 3004.' }),
+  requestAddress: v.ipv4.optional().meta({
+    title: 'IPv4 address',
+    description: 'Asked for (option 50) when no earlier address is remembered. The server decides.',
+    examples: ['10.10.101.150'],
+  }),
+  options: z
+    .record(z.string(), v.optionBytes)
+    .optional()
+    .meta({
+      title: 'options',
+      description:
+        'Further options by number, each as bytes (`0a:00:00:01`) or text; they go before what is sent otherwise.',
+      examples: [{ 43: '01:04:0a:00:00:01', 124: 'pipewright' }],
+    }),
+}).meta({ id: 'dhcp', title: 'dhcp' });
+
 const sysctls = z
   .record(z.string(), z.union([z.int(), z.string()]))
   .meta({ examples: [{ 'ipv4.forwarding': 1, 'ipv6.accept_ra': 0 }] });
@@ -296,6 +330,10 @@ export const attachmentSchema = fields({
         'container comes back; with `dhcp` what a server on the network gives. Listed addresses only for a container by name.',
       examples: ['auto', 'dhcp', '10.0.0.2/24', ['10.0.0.2/24', 'fd00::2/64']],
     }),
+  dhcp: dhcpFields.optional().meta({
+    title: 'dhcp',
+    description: 'With `addresses: dhcp`: what is said to the DHCPv4 server.',
+  }),
   gateway: z
     .union([z.literal('none'), v.oneOrMore(v.gateway.meta({ title: 'address' }))])
     .optional()

@@ -7,7 +7,7 @@ import { probeAddress } from '../../kernel/probe.ts';
 import type { Lease, LeaseStatus } from '../../model/lease.ts';
 import type { ReceivedFrame } from './frame.ts';
 import { type Effect, type Event, type Machine, newMachine, step } from './machine.ts';
-import { DhcpDecodeError, decodeMessage, encodeMessage } from './message.ts';
+import { DhcpDecodeError, decodeMessage, encodeMessage, messageTypes } from './message.ts';
 import type { ClientIdentity } from './requests.ts';
 import { type ClientLink, Transport } from './transport.ts';
 
@@ -17,8 +17,11 @@ export interface ClientParts {
   readonly identity: ClientIdentity;
   /** The container's namespace, opened anew; the client closes it. @throws when the container is gone */
   openNetns(): Netns;
-  /** Makes the interface as the lease says. @throws PipewrightError */
-  bind(guest: NetlinkSocket, lease: Lease): void;
+  /**
+   * Makes the interface as the lease says.
+   * @param serverMac whose frame brought it; absent: a lease of before @throws PipewrightError
+   */
+  bind(guest: NetlinkSocket, lease: Lease, serverMac: string | undefined): void;
   /** Takes away what the lease gave. @throws PipewrightError */
   unbind(guest: NetlinkSocket, lease: Lease, reason: string): void;
   /** Something is different in {@link Dhcp4Client.status}. */
@@ -44,6 +47,7 @@ export class Dhcp4Client {
   #netns: Netns | undefined;
   #timer: NodeJS.Timeout | undefined;
   readonly #stopped = new AbortController();
+  #serverMac: string | undefined;
   /** What went wrong on this side. */
   #trouble: string | undefined;
 
@@ -83,7 +87,7 @@ export class Dhcp4Client {
   /** Once more what is to be, for an interface that somebody changed. */
   rebind(): void {
     const { lease, isBound } = this.#machine;
-    if (lease && isBound) this.#attempt(() => this.#withGuest((guest) => this.#parts.bind(guest, lease)));
+    if (lease && isBound) this.#attempt(() => this.#bind(lease));
   }
 
   status(): LeaseStatus {
@@ -131,7 +135,7 @@ export class Dhcp4Client {
         void this.#probe(effect.ip, effect.brief);
         break;
       case 'bind':
-        this.#withGuest((guest) => this.#parts.bind(guest, effect.lease));
+        this.#bind(effect.lease);
         break;
       case 'unbind':
         this.#withGuest((guest) => this.#parts.unbind(guest, effect.lease, effect.reason));
@@ -154,6 +158,10 @@ export class Dhcp4Client {
     } finally {
       netns[Symbol.dispose]();
     }
+  }
+
+  #bind(lease: Lease): void {
+    this.#withGuest((guest) => this.#parts.bind(guest, lease, this.#serverMac));
   }
 
   #withGuest(act: (guest: NetlinkSocket) => void): void {
@@ -186,9 +194,12 @@ export class Dhcp4Client {
     this.#netns = undefined;
   }
 
-  #received({ payload }: ReceivedFrame): void {
+  #received({ srcMac, payload }: ReceivedFrame): void {
     try {
-      this.#turn({ on: 'packet', message: decodeMessage(payload) });
+      const message = decodeMessage(payload);
+      if (message.xid !== this.#machine.xid) return;
+      if (message.options.messageType === messageTypes.ack) this.#serverMac = srcMac;
+      this.#turn({ on: 'packet', message });
     } catch (error) {
       // Whatever else is on the wire.
       if (!(error instanceof DhcpDecodeError)) throw error;

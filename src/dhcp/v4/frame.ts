@@ -64,6 +64,8 @@ export function clientFrame({ srcMac, dstMac, srcIp, dstIp }: FrameEnds, payload
 
 /** What is in a frame for a DHCP client. */
 export interface ReceivedFrame {
+  /** Of the server, or of the relay that stands for it on this link. */
+  readonly srcMac: string;
   readonly srcIp: string;
   readonly dstIp: string;
   readonly payload: Buffer;
@@ -87,7 +89,8 @@ export function receivedFrame(frame: Buffer): ReceivedFrame | undefined {
   if (udp.readUInt16BE(2) !== clientPort || length < udpSize || length > udp.length) return undefined;
   const [src, dst] = [packet.subarray(12, 16), packet.subarray(16, 20)];
   if (!isWhole(udp.subarray(0, length), pseudoHeader(src, dst, length))) return undefined;
-  return { srcIp: bytesToIp(src), dstIp: bytesToIp(dst), payload: udp.subarray(udpSize, length) };
+  const srcMac = frame.toString('hex', 6, 12).replace(/..(?=.)/g, '$&:');
+  return { srcMac, srcIp: bytesToIp(src), dstIp: bytesToIp(dst), payload: udp.subarray(udpSize, length) };
 }
 
 /**

@@ -1,15 +1,16 @@
 /** What `pipework` does to connect a container. */
 import { existsSync } from 'node:fs';
-import { attach } from '../apply/attach.ts';
+import { type AttachOptions, attach } from '../apply/attach.ts';
 import { defaultOvsdbSocket, type Host } from '../apply/host.ts';
+import { containerKey } from '../apply/state.ts';
 import { parseContainerRef } from '../config/container-ref.ts';
 import { classifyHostif, type PipeworkAttach, parsePkey, parseVid } from '../config/pipework.ts';
-import { refusals } from '../config/pipework-messages.ts';
+import { dhcpSpecOf } from '../config/pipework-dhcp.ts';
+import { refusals, refuse } from '../config/pipework-messages.ts';
 import type { Container } from '../containers/container.ts';
 import { resolveContainer } from '../containers/resolve.ts';
 import { hasErrno, PipewrightError } from '../errors.ts';
 import { listLinks } from '../kernel/netlink/link.ts';
-import type { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import type { Attachment, Network } from '../model/attachment.ts';
 import type { NetworkType } from '../model/observed.ts';
 import { observeNetwork } from '../observe/network.ts';
@@ -25,28 +26,50 @@ export async function connect(session: Session, command: PipeworkAttach): Promis
   const container = await findGuest(command.guest, session);
   const ifname = command.ifname ?? (network.kind === 'ipoib' ? 'ib0' : 'eth1');
   const { address } = command;
+  const dhcp = address.how === 'dhcp' && address.client === 'dhcp' ? dhcpSpecOf(address.options) : undefined;
+  if (command.stay && !dhcp) throw refuse('--stay goes with dhcp: there is no lease to renew.');
   const want: Attachment = {
     container: parseContainerRef(command.guest),
     network,
     ifname,
     addrs: address.how === 'static' ? address.addrs : [],
     routes: [],
+    ...(dhcp && { dhcp }),
     ...(command.hostIfname === undefined ? {} : { hostIfname: command.hostIfname }),
     ...(command.mac === undefined ? {} : { mac: command.mac }),
   };
-  const lease =
-    address.how === 'static' ? undefined : await leaseBy(host, address, container, command, ifname);
+  const lease = await leaseOf(host, command, container, want);
   using _progress = session.progress(`connecting ${ifname} of ${command.guest}`);
   const { once, firewall } = command;
   const { warnings } = await attach(host, container, want, {
     ifPresent: 'refuse',
     firewall,
     origin: once ? 'once' : 'command',
-    ...(lease ? { beforeCommit: lease, dhcpGuest: want.container.name } : {}),
+    ...lease,
   });
   const more = await session.attached({ container, want, firewall, once });
   for (const warning of [...warnings, ...more]) printErrorTo(session, `warning: ${warning}`);
+  if (dhcp) await seeToRenewal(session, command, container, ifname);
   return 0;
+}
+
+/** Where the agent has made it and keeps it, the agent renews the lease. */
+async function seeToRenewal(
+  session: Session,
+  { once, stay }: PipeworkAttach,
+  container: Container,
+  ifname: string,
+): Promise<void> {
+  const { state } = session.host();
+  const key = containerKey(container);
+  if (session.keepsLeasesOf(container.runtime) && !once) return;
+  if (stay) {
+    const { startStaying } = await import('../dhcp/stay.ts');
+    return startStaying(key, ifname);
+  }
+  const { renewalNote } = await import('../dhcp/once.ts');
+  const held = state.lease(key, ifname, 4);
+  if (held) printErrorTo(session, `note: ${renewalNote(held.lease, ifname)}`);
 }
 
 /** @throws PipeworkRefusal where Docker was never installed */
@@ -117,17 +140,25 @@ function isInstalled(program: string): boolean {
   return folders.some((folder) => existsSync(`${folder}/${program}`));
 }
 
-/** Runs the named DHCP client in the container, when its interface is there. */
-async function leaseBy(
+/** How the interface gets its addresses before it is final, where it is by DHCP: by our own client, or the one named. */
+async function leaseOf(
   host: Host,
-  address: Extract<PipeworkAttach['address'], { how: 'dhcp' }>,
+  { address, guest }: PipeworkAttach,
   container: Container,
-  command: PipeworkAttach,
-  ifname: string,
-): Promise<(guest: NetlinkSocket) => Promise<void>> {
-  const { checkDhcp, runDhcpClient } = await import('../dhcp/clients.ts');
+  want: Attachment,
+): Promise<Pick<AttachOptions, 'beforeCommit' | 'dhcpGuest'>> {
+  if (address.how === 'static') return {};
   const { client, options } = address;
-  const target = { client, options, ifname, guest: parseContainerRef(command.guest).name };
-  checkDhcp(target, container.runtime);
-  return (guest) => runDhcpClient({ ...target, container, netns: guest.netns, stateDir: host.state.path });
+  if (client === 'dhcp') {
+    const { leaseOnce } = await import('../dhcp/once.ts');
+    return { beforeCommit: async (rtnl) => void (await leaseOnce(host, container, want, rtnl)) };
+  }
+  const { checkDhcp, runDhcpClient } = await import('../dhcp/clients.ts');
+  const target = { client, options, ifname: want.ifname, guest: parseContainerRef(guest).name };
+  checkDhcp(target);
+  const where = { container, stateDir: host.state.path };
+  return {
+    dhcpGuest: want.container.name,
+    beforeCommit: ({ netns }) => runDhcpClient({ ...target, ...where, netns }),
+  };
 }

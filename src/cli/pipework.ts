@@ -43,6 +43,11 @@ async function run(argv: readonly string[], session: Session): Promise<number> {
       await waitForLink(command.ifname);
       return 0;
     }
+    case 'keep-lease': {
+      const { keepLease } = await import('../dhcp/stay.ts');
+      await keepLease(session.host(), command.containerKey, command.ifname);
+      return 0;
+    }
     case 'passthrough':
       requirePrivileges();
       return passThrough(command, session);

@@ -25,6 +25,8 @@ export interface Detaching {
 /** What a command is run with. */
 export interface Session {
   host(): Host;
+  /** Whether what is attached to containers of this runtime is kept, and with it their leases. */
+  keepsLeasesOf(runtime: Container['runtime']): boolean;
   /** Where the container runtimes are. */
   readonly resolve: ResolveOptions;
   /** Text to the standard output (1) or error (2) of whoever gave the command. */
@@ -66,6 +68,10 @@ export class OwnSession implements Session, AsyncDisposable {
 
   write(fd: 1 | 2, text: string): void {
     writeText(fd, text);
+  }
+
+  keepsLeasesOf(): boolean {
+    return false;
   }
 
   progress(what: string): Disposable {

@@ -4,8 +4,10 @@ import type { AttachmentStatus } from '../agent/status.ts';
 import type { Outcome } from '../apply/converge.ts';
 import { Host } from '../apply/host.ts';
 import { UnixHttp } from '../containers/http.ts';
+import type { LeaseStatus } from '../model/lease.ts';
 import { listAttachments } from '../observe/list.ts';
 import { agentSocket } from './handover.ts';
+import { leaseText } from './lease-text.ts';
 import { print, table } from './output.ts';
 import { requirePrivileges } from './privileges.ts';
 import { convergeGoal, defaultStateDir, goalOf, loadTopology, pathsOrDefault, reasonOf } from './topology.ts';
@@ -28,6 +30,7 @@ interface StatusLine {
   readonly repairs: number | null;
   readonly addrs: readonly string[];
   readonly detail: string;
+  readonly leases?: readonly LeaseStatus[];
 }
 
 /** Shows each attachment: wanted, seen, healthy or what differs. @returns 0: all is well; 1: something is not */
@@ -52,8 +55,11 @@ export async function showStatus(flags: StatusFlags, paths: readonly string[]): 
 
 const header = ['ATTACHMENT', 'STATE', 'SINCE', 'REPAIRS', 'ADDRESSES', ''];
 
-function row({ key, state, since, repairs, addrs, detail }: StatusLine): string[] {
-  return [key, state, since ?? '-', repairs === null ? '-' : String(repairs), addrs.join(',') || '-', detail];
+function row({ key, state, since, repairs, addrs, detail, leases = [] }: StatusLine): string[] {
+  const said = leases.map((lease) => leaseText(lease, Date.now()));
+  const why = state === 'failing' && leases.length > 0 ? said : [detail, ...said];
+  const text = why.filter((part) => part !== '').join('; ');
+  return [key, state, since ?? '-', repairs === null ? '-' : String(repairs), addrs.join(',') || '-', text];
 }
 
 interface AgentAnswer {
@@ -79,13 +85,14 @@ function linesOfAgent(
   { attachments }: AgentAnswer,
   seen: ReadonlyMap<string, readonly string[]>,
 ): StatusLine[] {
-  return attachments.map(({ key, state, since, repairs, detail }) => ({
+  return attachments.map(({ key, state, since, repairs, detail, leases }) => ({
     key,
     state,
     since: new Date(since).toISOString(),
     repairs,
     addrs: seen.get(key) ?? [],
     detail: detail ?? '',
+    ...(leases && { leases }),
   }));
 }
 

@@ -14,11 +14,13 @@ export type AddressWord =
       /** As asked for with `-a`. */
       readonly family?: Family;
     }
-  | { readonly how: 'dhcp'; readonly client: DhcpClient; readonly options: readonly string[] };
+  | { readonly how: 'dhcp'; readonly client: DhcpWord; readonly options: readonly string[] };
 
-/** The DHCP words of the original; `-f` means that the client stays. */
-export const dhcpClients = ['dhcp', 'udhcpc', 'udhcpc-f', 'dhclient', 'dhclient-f', 'dhcpcd'] as const;
-export type DhcpClient = (typeof dhcpClients)[number];
+/** The DHCP words of the original; `dhcp` is our own client, the others are programs, with `-f` those that stay. */
+const dhcpClients = ['dhcp', 'udhcpc', 'udhcpc-f', 'dhclient', 'dhclient-f', 'dhcpcd'] as const;
+type DhcpWord = (typeof dhcpClients)[number];
+/** A program of the host. */
+export type DhcpClient = Exclude<DhcpWord, 'dhcp'>;
 
 /** Address words that ask for no address. `0/0` is of no family, so any gateway may follow it. */
 const noAddress: ReadonlyMap<string, Family | undefined> = new Map([

@@ -41,11 +41,4 @@ export const refusals = {
   invalidPid: (pid = 0) => refuse(`Docker inspect returned invalid PID ${pid}`),
   ambiguousGuest: (guest: string) => refuse(`Found more than one container matching ${printable(guest)}.`),
   clientMissing: (client: string) => refuse(`You asked for DHCP client ${client}, but I can't find it.`),
-  dhcpNotDocker: (guest: string) =>
-    new PipeworkRefusal([
-      'You asked for a Docker-specific DHCP method.',
-      `However, ${printable(guest)} doesn't seem to be a Docker container.`,
-      "Try to replace 'dhcp' with another option?",
-      'Aborting.',
-    ]),
 } as const;

@@ -18,7 +18,8 @@ export const help = `${usage}
 <guest>          a container of Docker, Podman or LXC, pid:PID, netns:NAME or netns:/PATH
 <ipaddr>/...     IPv4 or IPv6; several with commas, each with its gateway:
                  10.0.0.2/24@10.0.0.1,fd00::2/64@fd00::1; 0/0 for no address
-dhcp             or udhcpc, udhcpc-f, dhclient, dhclient-f, dhcpcd; any of them with :OPTIONS
+dhcp             by DHCP; or udhcpc, udhcpc-f, dhclient, dhclient-f, dhcpcd: by that program;
+                 any of them with :OPTIONS
 macaddr          aa:bb:cc:dd:ee:ff, or U:TEXT for an address made from the text
 
 Options, in any order before <guest>:
@@ -26,6 +27,7 @@ Options, in any order before <guest>:
   -l NAME        name of the host's end, on a bridge
   -a 4|6         accept only addresses of this family
   --direct-phys  move the NIC itself into the container
+  --stay         with dhcp and without the agent: leave a process that renews the lease
   --no-firewall  leave out the firewall rule that lets containers on one bridge reach each other
   --wait         wait until the interface (-i) is there
   -h, --help     this text

@@ -11,6 +11,8 @@ type PipeworkCommand =
   | { readonly do: 'usage'; readonly exitCode: 0 | 1 }
   | { readonly do: 'version' }
   | { readonly do: 'wait'; readonly ifname: string }
+  /** What `--stay` has left behind; nobody types this. */
+  | { readonly do: 'keep-lease'; readonly containerKey: string; readonly ifname: string }
   | PipeworkAttach
   | PipeworkPassthrough;
 
@@ -23,6 +25,8 @@ export interface PipeworkAttach {
   readonly byMac?: string;
   readonly directPhys: boolean;
   readonly once: boolean;
+  /** A process is left that renews the lease. */
+  readonly stay: boolean;
   /** False with `--no-firewall`. */
   readonly firewall: boolean;
   readonly guest: string;
@@ -88,6 +92,9 @@ export function parsePkey(text: string): number {
  * @throws PipeworkRefusal, and PipewrightError BAD_ARGUMENT for a bad name of a container
  */
 export function parsePipework(argv: readonly string[], host: HostFacts): PipeworkCommand {
+  const [first, containerKey, keptIfname] = argv;
+  if (first === '--keep-lease' && containerKey !== undefined && keptIfname !== undefined)
+    return { do: 'keep-lease', containerKey, ifname: keptIfname };
   const { options, words } = scan(argv);
   if (options.has('--help')) return { do: 'usage', exitCode: 0 };
   if (options.has('--version')) return { do: 'version' };
@@ -119,6 +126,7 @@ export function parsePipework(argv: readonly string[], host: HostFacts): Pipewor
     ...(byMac !== undefined && { byMac: parseByMac(byMac) }),
     directPhys: options.has('--direct-phys'),
     once: options.has('--once'),
+    stay: options.has('--stay'),
     firewall: !options.has('--no-firewall'),
     guest,
     ...(ifname !== undefined && { ifname }),
@@ -129,7 +137,7 @@ export function parsePipework(argv: readonly string[], host: HostFacts): Pipewor
   };
 }
 
-const flags = ['--direct-phys', '--wait', '--no-firewall', '--once', '--help', '--version'];
+const flags = ['--direct-phys', '--wait', '--no-firewall', '--once', '--stay', '--help', '--version'];
 const valued = ['-i', '-l', '-a'];
 
 /** Options up to the container's name, the second word; what follows it is never an option. */

@@ -1,11 +1,9 @@
 /** Runs the host's DHCP clients for the DHCP words of `pipework`, so that nothing of the host itself is changed. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { refusals } from '../config/pipework-messages.ts';
 import type { Container } from '../containers/container.ts';
 import { PipewrightError } from '../errors.ts';
-import { hostNetns, type Netns } from '../kernel/netns.ts';
-import { type DhcpTarget, dockerCommand, programOf, staysRunning } from './command.ts';
+import type { Netns } from '../kernel/netns.ts';
+import { type DhcpTarget, programOf, staysRunning } from './command.ts';
 import {
   type ClientKey,
   dhclientHasLease,
@@ -25,11 +23,10 @@ export interface DhcpRequest extends DhcpTarget, ClientKey {
 }
 
 /**
- * Refuses what cannot work, before anything is made: a client that is not installed, `dhcp` for what is no container
- * of Docker's. @throws PipeworkRefusal, with the original's messages; PipewrightError BAD_ARGUMENT
+ * Refuses what cannot work, before anything is made: a client that is not installed.
+ * @throws PipeworkRefusal, with the original's messages; PipewrightError BAD_ARGUMENT
  */
-export function checkDhcp({ client, ifname, guest }: DhcpTarget, runtime: Container['runtime']): void {
-  if (client === 'dhcp' && runtime !== 'docker') throw refusals.dhcpNotDocker(guest);
+export function checkDhcp({ client, ifname, guest }: DhcpTarget): void {
   const program = programOf(client);
   if (findProgram(program) === undefined) throw refusals.clientMissing(program);
   if (ifname.startsWith('-')) {
@@ -41,14 +38,13 @@ export function checkDhcp({ client, ifname, guest }: DhcpTarget, runtime: Contai
 /**
  * Gets the interface its addresses from a DHCP server. Returns when there is a lease; the clients of `udhcpc-f`,
  * `dhclient-f` and `dhcpcd` then stay and renew it, until {@link stopDhcpClient}, or a while after the container is
- * gone. `dhcp` returns at once, as the original does.
+ * gone.
  * Throws like {@link checkDhcp}, and PROGRAM_FAILED when there is no lease: no client and no file of it is left then.
  */
 export async function runDhcpClient(request: DhcpRequest): Promise<void> {
   const { client, ifname, guest, netns, container, signal } = request;
-  checkDhcp(request, container.runtime);
+  checkDhcp(request);
   const failure = { op: 'dhcp', subject: `${ifname} in ${guest}` };
-  if (client === 'dhcp') return runInDocker(request, failure);
 
   await stopDhcpClient(request);
   const owner = container.pid === undefined ? undefined : `${container.pid}:${container.startTime ?? ''}`;
@@ -64,19 +60,6 @@ export async function runDhcpClient(request: DhcpRequest): Promise<void> {
     throw error;
   }
   if (!staysRunning(client)) await stopDhcpClient(request);
-}
-
-async function runInDocker(
-  request: DhcpRequest,
-  failure: { readonly op: string; readonly subject: string },
-): Promise<void> {
-  const scratch = mkdtempSync(`${tmpdir()}/pipewright-`);
-  try {
-    const where = { name: 'docker', netns: hostNetns(), env: process.env, logFile: `${scratch}/log` };
-    await run({ argv: dockerCommand(request), ...where, failure, signal: request.signal });
-  } finally {
-    rmSync(scratch, { recursive: true, force: true });
-  }
 }
 
 /** Ends the client that {@link runDhcpClient} left running for this interface, if any, and removes its files. */

@@ -20,7 +20,7 @@ export function staysRunning(client: DhcpClient): boolean {
 
 /** The program of a DHCP word. */
 export function programOf(client: DhcpClient): string {
-  return client === 'dhcp' ? 'docker' : client.replace(/-f$/, '');
+  return client.replace(/-f$/, '');
 }
 
 /** A container's name in a file's name: as it is when it can be, and never two names as one. */
@@ -35,12 +35,6 @@ export function hostNameOf(guest: string): string {
     .replace(/[^A-Za-z0-9_.-]/g, '-')
     .replace(/^[-.]+/, '')
     .slice(0, 63);
-}
-
-/** `docker run -d ... busybox udhcpc`, word for word as the original runs it. */
-export function dockerCommand({ ifname, guest, options }: DhcpTarget): readonly string[] {
-  const run = ['docker', 'run', '-d', '--net', `container:${guest}`, '--cap-add', 'NET_ADMIN'];
-  return [...run, 'busybox', 'udhcpc', '-i', ifname, '-x', `hostname:${guest}`, ...options];
 }
 
 /** Where the files of one client are. */
@@ -62,8 +56,6 @@ export function clientCommand(target: DhcpTarget, files: ClientFiles): readonly 
   const hostName = hostNameOf(guest);
   const env = owner === undefined ? [] : ['-e', `PIPEWRIGHT_OWNER=${owner}`];
   switch (client) {
-    case 'dhcp':
-      return dockerCommand(target);
     case 'udhcpc':
     case 'udhcpc-f': {
       // Without -q it goes to the background when it has its lease, and renews it. The original's own -f, which

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { PipeworkRefusal } from '../../src/config/pipework-messages.ts';
 import { checkDhcp, runDhcpClient, stopDhcpClient } from '../../src/dhcp/clients.ts';
 import { PipewrightError } from '../../src/errors.ts';
 import { cidrs, hasProgram, ipAddrs, ipLink, ipRoutes, run } from '../lab.ts';
@@ -256,53 +255,13 @@ for (const client of ['udhcpc', 'dhclient', 'dhcpcd'] as const) {
   });
 }
 
-test('dhcp runs docker with exactly the words of the original', async (t) => {
-  const lab = await dhcpLab(t, 'none');
-  const seen = path.join(lab.scratch, 'argv');
-  await withPath(
-    t,
-    { docker: `#!/bin/sh\nfor word; do echo "$word"; done >${seen}\necho 0123456789ab\n` },
-    () => runDhcpClient({ ...lab.request('dhcp', ['-f', '-t', '3']), guest: 'web' }),
-  );
-  assert.deepEqual(readFileSync(seen, 'utf8').trim().split('\n'), [
-    ...['run', '-d', '--net', 'container:web', '--cap-add', 'NET_ADMIN', 'busybox', 'udhcpc'],
-    ...['-i', 'eth1', '-x', 'hostname:web', '-f', '-t', '3'],
-  ]);
-});
-
-test('dhcp: what docker complains of is said', async (t) => {
-  const lab = await dhcpLab(t, 'none');
-  const complaint = "echo 'docker: no such image.' >&2; echo \"See 'docker run --help'.\" >&2; exit 125";
-  await withPath(t, { docker: `#!/bin/sh\n${complaint}\n` }, async () => {
-    await assert.rejects(runDhcpClient(lab.request('dhcp')), {
-      code: 'PROGRAM_FAILED',
-      message: /: docker: no such image\.$/,
-    });
-  });
-});
-
 test('what cannot work is refused before anything is made', async (t) => {
-  const target = (client: 'dhcp' | 'udhcpc' | 'dhclient-f' | 'dhcpcd') => ({
+  const target = (client: 'udhcpc' | 'dhclient-f' | 'dhcpcd') => ({
     client,
     options: [],
     ifname: 'eth1',
     guest: 'web',
   });
-  for (const runtime of ['lxc', 'podman', 'pid', 'netns'] as const) {
-    assert.throws(
-      () => checkDhcp(target('dhcp'), runtime),
-      (error) => {
-        assert.ok(error instanceof PipeworkRefusal);
-        assert.deepEqual(error.lines, [
-          'You asked for a Docker-specific DHCP method.',
-          "However, web doesn't seem to be a Docker container.",
-          "Try to replace 'dhcp' with another option?",
-          'Aborting.',
-        ]);
-        return true;
-      },
-    );
-  }
   await withPath(t, {}, () => {
     for (const [client, program] of [
       ['udhcpc', 'udhcpc'],
@@ -310,11 +269,11 @@ test('what cannot work is refused before anything is made', async (t) => {
       ['dhcpcd', 'dhcpcd'],
     ] as const) {
       const message = `You asked for DHCP client ${program}, but I can't find it.`;
-      assert.throws(() => checkDhcp(target(client), 'docker'), { name: 'PipeworkRefusal', message });
+      assert.throws(() => checkDhcp(target(client)), { name: 'PipeworkRefusal', message });
     }
   });
   await withPath(t, { dhcpcd: '' }, () => {
-    assert.throws(() => checkDhcp({ ...target('dhcpcd'), ifname: '-x' }, 'docker'), { code: 'BAD_ARGUMENT' });
+    assert.throws(() => checkDhcp({ ...target('dhcpcd'), ifname: '-x' }), { code: 'BAD_ARGUMENT' });
   });
 });
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { dhcpClients } from '../../src/config/pipework-address.ts';
+import type { DhcpClient } from '../../src/config/pipework-address.ts';
 import { clientCommand, fileNameOf, hostNameOf, programOf, staysRunning } from '../../src/dhcp/command.ts';
 
 const files = {
@@ -13,11 +13,7 @@ const files = {
 const common = { ifname: 'eth1', guest: 'web', options: ['-t', '3'] };
 const owner = ['-e', 'PIPEWRIGHT_OWNER=42:7'];
 
-const commands: Record<(typeof dhcpClients)[number], string[]> = {
-  dhcp: [
-    ...['docker', 'run', '-d', '--net', 'container:web', '--cap-add', 'NET_ADMIN'],
-    ...['busybox', 'udhcpc', '-i', 'eth1', '-x', 'hostname:web', '-t', '3'],
-  ],
+const commands: Record<DhcpClient, string[]> = {
   udhcpc: ['udhcpc', '-q', '-i', 'eth1', '-x', 'hostname:web', '-p', '/p', '-s', '/s/udhcpc', '-t', '3'],
   'udhcpc-f': ['udhcpc', '-i', 'eth1', '-x', 'hostname:web', '-p', '/p', '-s', '/s/udhcpc', '-t', '3'],
   dhclient: ['dhclient', '-v', 'eth1', '-pf', '/p', '-lf', '/l', '-sf', '/s/dhclient', ...owner, '-t', '3'],
@@ -37,6 +33,7 @@ const commands: Record<(typeof dhcpClients)[number], string[]> = {
   ],
   dhcpcd: ['dhcpcd', '-q', 'eth1', '-h', 'web', '-L', '-c', '/s/dhcpcd', ...owner, '-t', '3'],
 };
+const dhcpClients = Object.keys(commands) as DhcpClient[];
 for (const client of dhcpClients) {
   test(`what ${client} runs`, () => {
     assert.deepEqual(clientCommand({ ...common, client }, files), commands[client]);
@@ -50,14 +47,7 @@ test('udhcpc-f never stays in the foreground', () => {
 });
 
 test('programs, and which of them stay', () => {
-  assert.deepEqual(dhcpClients.map(programOf), [
-    'docker',
-    'udhcpc',
-    'udhcpc',
-    'dhclient',
-    'dhclient',
-    'dhcpcd',
-  ]);
+  assert.deepEqual(dhcpClients.map(programOf), ['udhcpc', 'udhcpc', 'dhclient', 'dhclient', 'dhcpcd']);
   assert.deepEqual(dhcpClients.filter(staysRunning), ['udhcpc-f', 'dhclient-f', 'dhcpcd']);
 });
 

@@ -67,7 +67,8 @@ async function answerOf(
 function isConnect({ host }: AgentSessionParts, argv: readonly string[]): boolean {
   try {
     const command = parsePipework(argv, { linkExists: (name) => getLink(host.rtnl, name)?.name === name });
-    return command.do === 'attach' && command.address.how === 'static';
+    if (command.do !== 'attach') return false;
+    return command.address.how === 'static' || command.address.client === 'dhcp';
   } catch {
     return true;
   }

@@ -84,7 +84,7 @@ export const routes = {
     method: 'post',
     path: '/v1/pipework',
     summary: 'Run a command line of `pipework`',
-    description: commandText('pipework', 'Only what connects a container without DHCP.'),
+    description: commandText('pipework', 'Only what connects a container without a DHCP program.'),
     request: takes(commandSchema),
     responses: answers('What it printed', answerSchema),
   }),

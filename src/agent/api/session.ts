@@ -47,6 +47,10 @@ export class AgentSession implements Session {
       .join('');
   }
 
+  keepsLeasesOf(runtime: ContainerRuntime): boolean {
+    return this.#parts.watched.has(runtime);
+  }
+
   /** The caller shows that it waits. */
   progress(): Disposable {
     return { [Symbol.dispose]: () => {} };

@@ -1,0 +1,24 @@
+/** A lease in words: `10.0.0.9/24 from 10.0.0.1, 43 min left, T1 in 13 min, T2 in 36 min`. */
+import { formatCidr } from '../model/address.ts';
+import type { LeaseStatus } from '../model/lease.ts';
+
+/** @param now milliseconds since 1970 */
+export function leaseText({ state, lease, reason }: LeaseStatus, now: number): string {
+  if (!lease) return [`DHCP ${state}`, reason].filter(Boolean).join(': ');
+  const { addresses, server, renewAt, rebindAt, expiresAt } = lease;
+  const what = `${addresses.map(({ cidr }) => formatCidr(cidr)).join(', ')} from ${server}`;
+  const times = [
+    expiresAt === undefined ? 'for ever' : `${duration(expiresAt - now)} left`,
+    ...(renewAt === undefined ? [] : [`T1 in ${duration(renewAt - now)}`]),
+    ...(rebindAt === undefined ? [] : [`T2 in ${duration(rebindAt - now)}`]),
+  ];
+  const phase = state === 'BOUND' ? [] : [state];
+  return [what, ...times, ...phase, ...(reason === undefined ? [] : [reason])].join(', ');
+}
+
+function duration(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 120) return `${seconds} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`;
+}

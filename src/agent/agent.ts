@@ -308,7 +308,11 @@ export class Agent {
       (record) => isForgotten(record) || !lives(record.container),
     );
     if (unwanted.length === 0) return;
-    for (const record of unwanted) if (!wanted.has(keyOf(record))) await this.#leases.drop(keyOf(record));
+    for (const record of unwanted) {
+      // One that is wanted again when its container is back keeps its address.
+      const isOver = !wanted.has(keyOf(record)) && lives(record.container);
+      if (isOver) await this.#leases.drop(keyOf(record));
+    }
     const targets = unwanted.map((record) => ({ container: containerOf(record), ifname: record.ifname }));
     await detach(host, targets, { keepShared: true });
     for (const record of unwanted) {
@@ -379,7 +383,7 @@ export class Agent {
 
   #leaseChanged(key: string, news: string | undefined): void {
     const status = this.#leases.status(key)?.[0];
-    if (status?.lease) this.#ledger(key).right();
+    if (status?.lease) this.#ledger(key).leased();
     else if (status) this.#ledger(key).leaseless(status.reason ?? 'it is asking for a DHCP lease');
     if (news !== undefined) this.#tell(key, 'lease', news);
   }

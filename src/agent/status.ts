@@ -92,6 +92,12 @@ export class Ledger {
     this.#enter('failing');
   }
 
+  /** The interface has its lease. */
+  leased(): void {
+    if (this.#state === 'failing') this.#detail = undefined;
+    this.right();
+  }
+
   /** The interface is there and has no address: its DHCP client tries by itself. */
   leaseless(why: string): void {
     this.#failures = 0;

@@ -1,0 +1,187 @@
+/** DHCP servers that are other people's programs, each in a namespace of its own: dnsmasq, Kea and ISC dhcpd. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { TestContext } from 'node:test';
+import { nsenter, plainNetns, run, runIn } from '../lab.ts';
+import { until } from './support.ts';
+
+export const serverPrograms = ['dnsmasq', 'kea', 'dhcpd'] as const;
+export type ServerProgram = (typeof serverPrograms)[number];
+
+/** The program's name as it is installed. */
+export const programOf: Record<ServerProgram, string> = {
+  dnsmasq: 'dnsmasq',
+  kea: 'kea-dhcp4',
+  dhcpd: 'dhcpd',
+};
+
+/** What a server gives. Times are seconds. */
+export interface Offered {
+  /** Of `10.77.0.x`: the first and the last address. */
+  readonly pool: readonly [number, number];
+  readonly lease: number;
+  readonly t1?: number;
+  readonly t2?: number;
+  readonly mtu?: number;
+  /** Option 121, as `10.9.0.0/16 10.77.0.2`. */
+  readonly routes?: readonly string[];
+  /** Whether it refuses what it does not know. Default true. */
+  readonly authoritative?: boolean;
+}
+
+/** A server that can be ended and started again, and told another thing. */
+export interface DhcpServer {
+  /** Name of its namespace; its link there is `s0`, 10.77.0.1/24 by default. */
+  readonly netns: string;
+  start(offered: Offered): Promise<void>;
+  stop(): Promise<void>;
+  log(): string;
+}
+
+/** `10.77.0.1`: also the gateway and the server's own address. */
+const network = '10.77.0';
+
+/**
+ * A server at the end of a wire whose other end is `wire` in the namespace `where`.
+ * @param host the last byte of its address
+ */
+export async function dhcpServer(
+  t: TestContext,
+  program: ServerProgram,
+  place: { readonly where: string; readonly wire: string; readonly host?: number },
+): Promise<DhcpServer> {
+  const { where, wire, host = 1 } = place;
+  const { name: netns } = await plainNetns(t, `srv${host}${wire}`);
+  const scratch = mkdtempSync(path.join(tmpdir(), 'pwt-dhcps-'));
+  t.after(() => rmSync(scratch, { recursive: true, force: true }));
+  run('ip', ['-n', netns, 'link', 'add', 's0', 'type', 'veth', 'peer', 'name', wire, 'netns', where]);
+  run('ip', ['-n', netns, 'addr', 'add', `${network}.${host}/24`, 'dev', 's0']);
+  run('ip', ['-n', netns, 'link', 'set', 's0', 'up']);
+  run('ip', ['-n', where, 'link', 'set', wire, 'up']);
+  const logFile = path.join(scratch, 'log');
+  writeFileSync(path.join(scratch, 'leases'), '');
+  writeFileSync(logFile, '');
+  let child: ChildProcess | undefined;
+  const stop = async (): Promise<void> => {
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = once(child, 'exit');
+    child.kill('SIGKILL');
+    await ended;
+  };
+  t.after(stop);
+  const server: DhcpServer = {
+    netns,
+    stop,
+    log: () => readFileSync(logFile, 'utf8'),
+    start: async (offered) => {
+      await stop();
+      const [command = '', ...args] = [...nsenter(netns), ...wordsOf[program](scratch, offered, host)];
+      const env = { ...process.env, KEA_LOCKFILE_DIR: scratch, KEA_PIDFILE_DIR: scratch };
+      child = spawn('sh', ['-c', 'exec "$@" >>"$0" 2>&1', logFile, command, ...args], {
+        stdio: 'ignore',
+        env,
+      });
+      await until(`${program} listens: ${server.log()}`, () =>
+        program === 'dhcpd'
+          ? /Sending on .*LPF\/s0/.test(server.log().slice(-2000))
+          : runIn(netns, 'ss', ['-Hlun', 'sport', '=', '67']).stdout !== '',
+      );
+    },
+  };
+  return server;
+}
+
+type Words = (scratch: string, offered: Offered, host: number) => string[];
+
+const wordsOf: Record<ServerProgram, Words> = {
+  dnsmasq: (scratch, { pool, lease, t1, t2, mtu, routes = [], authoritative = true }, host) => [
+    ...['dnsmasq', '--keep-in-foreground', '--port=0', '--conf-file=/dev/null', '--interface=s0'],
+    ...['--bind-interfaces', '--no-ping', '--log-dhcp', '--log-facility=-'],
+    ...(authoritative ? ['--dhcp-authoritative'] : []),
+    `--dhcp-range=${network}.${pool[0]},${network}.${pool[1]},255.255.255.0,${lease}`,
+    ...[`--dhcp-leasefile=${scratch}/leases`, `--pid-file=${scratch}/pid`],
+    ...[`--dhcp-option=3,${network}.${host}`, `--dhcp-option=6,${network}.53`, '--dhcp-option=15,lan.test'],
+    ...(t1 === undefined ? [] : [`--dhcp-option=58,${t1}s`]),
+    ...(t2 === undefined ? [] : [`--dhcp-option=59,${t2}s`]),
+    ...(mtu === undefined ? [] : [`--dhcp-option=26,${mtu}`]),
+    ...(routes.length === 0 ? [] : [`--dhcp-option=121,${routes.join(',').replaceAll(' ', ',')}`]),
+  ],
+  kea: (scratch, { pool, lease, t1, t2, mtu, routes = [], authoritative = true }, host) => {
+    const option = (name: string, data: string) => ({ name, data });
+    const config = {
+      Dhcp4: {
+        'interfaces-config': { interfaces: ['s0'] },
+        'lease-database': {
+          type: 'memfile',
+          persist: true,
+          name: `${scratch}/kea-leases`,
+          'lfc-interval': 0,
+        },
+        'valid-lifetime': lease,
+        ...(t1 === undefined ? {} : { 'renew-timer': t1 }),
+        ...(t2 === undefined ? {} : { 'rebind-timer': t2 }),
+        authoritative,
+        'option-data': [
+          option('routers', `${network}.${host}`),
+          option('domain-name-servers', `${network}.53`),
+          option('domain-name', 'lan.test'),
+          ...(mtu === undefined ? [] : [option('interface-mtu', String(mtu))]),
+          ...(routes.length === 0
+            ? []
+            : [{ code: 121, space: 'dhcp4', 'csv-format': false, data: routeHex(routes) }]),
+        ],
+        subnet4: [
+          {
+            id: 1,
+            subnet: `${network}.0/24`,
+            pools: [{ pool: `${network}.${pool[0]} - ${network}.${pool[1]}` }],
+          },
+        ],
+        loggers: [{ name: 'kea-dhcp4', output_options: [{ output: 'stdout' }], severity: 'INFO' }],
+      },
+    };
+    writeFileSync(`${scratch}/kea.json`, JSON.stringify(config));
+    return ['kea-dhcp4', '-c', `${scratch}/kea.json`];
+  },
+  dhcpd: (scratch, { pool, lease, t1, t2, mtu, routes = [], authoritative = true }, host) => {
+    const lines = [
+      ...(authoritative ? ['authoritative;'] : []),
+      'ping-check false;',
+      `default-lease-time ${lease}; max-lease-time ${lease}; min-lease-time ${lease};`,
+      'option rfc3442 code 121 = array of integer 8;',
+      `subnet ${network}.0 netmask 255.255.255.0 {`,
+      `  range ${network}.${pool[0]} ${network}.${pool[1]};`,
+      `  option routers ${network}.${host}; option domain-name-servers ${network}.53; option domain-name "lan.test";`,
+      ...(t1 === undefined ? [] : [`  option dhcp-renewal-time ${t1};`]),
+      ...(t2 === undefined ? [] : [`  option dhcp-rebinding-time ${t2};`]),
+      ...(mtu === undefined ? [] : [`  option interface-mtu ${mtu};`]),
+      ...(routes.length === 0
+        ? []
+        : [`  option rfc3442 ${[...Buffer.from(routeHex(routes), 'hex')].join(', ')};`]),
+      '}',
+    ];
+    writeFileSync(`${scratch}/dhcpd.conf`, lines.join('\n'));
+    return [
+      ...['dhcpd', '-4', '-f', '-d', '-cf', `${scratch}/dhcpd.conf`],
+      ...['-lf', `${scratch}/leases`, '-pf', `${scratch}/pid`, 's0'],
+    ];
+  },
+};
+
+/** Option 121 of `10.9.0.0/16 10.77.0.2` and the like. */
+function routeHex(routes: readonly string[]): string {
+  const bytes = routes.flatMap((route) => {
+    const [dst = '', gateway = ''] = route.split(' ');
+    const [ip = '', length = ''] = dst.split('/');
+    const counted = Math.ceil(Number(length) / 8);
+    return [
+      Number(length),
+      ...ip.split('.').slice(0, counted).map(Number),
+      ...gateway.split('.').map(Number),
+    ];
+  });
+  return Buffer.from(bytes).toString('hex');
+}

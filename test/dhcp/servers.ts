@@ -20,6 +20,8 @@ export const programOf: Record<ServerProgram, string> = {
 
 /** What a server gives. Times are seconds. */
 export interface Offered {
+  /** The first three bytes of all addresses, the server's own as well; `10.77.0`. */
+  readonly network?: string;
   /** Of `10.77.0.x`: the first and the last address. */
   readonly pool: readonly [number, number];
   readonly lease: number;
@@ -41,8 +43,7 @@ export interface DhcpServer {
   log(): string;
 }
 
-/** `10.77.0.1`: also the gateway and the server's own address. */
-const network = '10.77.0';
+const usual = '10.77.0';
 
 /**
  * A server at the end of a wire whose other end is `wire` in the namespace `where`.
@@ -51,14 +52,13 @@ const network = '10.77.0';
 export async function dhcpServer(
   t: TestContext,
   program: ServerProgram,
-  place: { readonly where: string; readonly wire: string; readonly host?: number },
+  place: { readonly where: string; readonly wire: string; readonly host?: number; readonly suffix?: string },
 ): Promise<DhcpServer> {
-  const { where, wire, host = 1 } = place;
-  const { name: netns } = await plainNetns(t, `srv${host}${wire}`);
+  const { where, wire, host = 1, suffix = '' } = place;
+  const { name: netns } = await plainNetns(t, `ds${host}${suffix}`);
   const scratch = mkdtempSync(path.join(tmpdir(), 'pwt-dhcps-'));
   t.after(() => rmSync(scratch, { recursive: true, force: true }));
   run('ip', ['-n', netns, 'link', 'add', 's0', 'type', 'veth', 'peer', 'name', wire, 'netns', where]);
-  run('ip', ['-n', netns, 'addr', 'add', `${network}.${host}/24`, 'dev', 's0']);
   run('ip', ['-n', netns, 'link', 'set', 's0', 'up']);
   run('ip', ['-n', where, 'link', 'set', wire, 'up']);
   const logFile = path.join(scratch, 'log');
@@ -78,6 +78,8 @@ export async function dhcpServer(
     log: () => readFileSync(logFile, 'utf8'),
     start: async (offered) => {
       await stop();
+      run('ip', ['-n', netns, 'addr', 'flush', 'dev', 's0']);
+      run('ip', ['-n', netns, 'addr', 'add', `${offered.network ?? usual}.${host}/24`, 'dev', 's0']);
       const [command = '', ...args] = [...nsenter(netns), ...wordsOf[program](scratch, offered, host)];
       const env = { ...process.env, KEA_LOCKFILE_DIR: scratch, KEA_PIDFILE_DIR: scratch };
       child = spawn('sh', ['-c', 'exec "$@" >>"$0" 2>&1', logFile, command, ...args], {
@@ -97,7 +99,11 @@ export async function dhcpServer(
 type Words = (scratch: string, offered: Offered, host: number) => string[];
 
 const wordsOf: Record<ServerProgram, Words> = {
-  dnsmasq: (scratch, { pool, lease, t1, t2, mtu, routes = [], authoritative = true }, host) => [
+  dnsmasq: (
+    scratch,
+    { network = usual, pool, lease, t1, t2, mtu, routes = [], authoritative = true },
+    host,
+  ) => [
     ...['dnsmasq', '--keep-in-foreground', '--port=0', '--conf-file=/dev/null', '--interface=s0'],
     ...['--bind-interfaces', '--no-ping', '--log-dhcp', '--log-facility=-'],
     ...(authoritative ? ['--dhcp-authoritative'] : []),
@@ -109,7 +115,7 @@ const wordsOf: Record<ServerProgram, Words> = {
     ...(mtu === undefined ? [] : [`--dhcp-option=26,${mtu}`]),
     ...(routes.length === 0 ? [] : [`--dhcp-option=121,${routes.join(',').replaceAll(' ', ',')}`]),
   ],
-  kea: (scratch, { pool, lease, t1, t2, mtu, routes = [], authoritative = true }, host) => {
+  kea: (scratch, { network = usual, pool, lease, t1, t2, mtu, routes = [], authoritative = true }, host) => {
     const option = (name: string, data: string) => ({ name, data });
     const config = {
       Dhcp4: {
@@ -146,7 +152,11 @@ const wordsOf: Record<ServerProgram, Words> = {
     writeFileSync(`${scratch}/kea.json`, JSON.stringify(config));
     return ['kea-dhcp4', '-c', `${scratch}/kea.json`];
   },
-  dhcpd: (scratch, { pool, lease, t1, t2, mtu, routes = [], authoritative = true }, host) => {
+  dhcpd: (
+    scratch,
+    { network = usual, pool, lease, t1, t2, mtu, routes = [], authoritative = true },
+    host,
+  ) => {
     const lines = [
       ...(authoritative ? ['authoritative;'] : []),
       'ping-check false;',

@@ -31,6 +31,12 @@ attachments:
   await soon(() => cidrs(pid, 'eth1').length > 0);
   assert.deepEqual(cidrs(pid, 'eth1'), [first]);
   console.log(agent.log());
-  console.log(server.log().split("\n").filter((l) => /DHCP[A-Z]+\(/.test(l)).join("\n"));
+  console.log(
+    server
+      .log()
+      .split('\n')
+      .filter((l) => /DHCP[A-Z]+\(/.test(l))
+      .join('\n'),
+  );
   console.log(runIn(host.name, 'ls', ['-R', host.stateDir]).stdout);
 });

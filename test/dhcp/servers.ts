@@ -32,6 +32,8 @@ export interface Offered {
   readonly routes?: readonly string[];
   /** Whether it refuses what it does not know. Default true. */
   readonly authoritative?: boolean;
+  /** The first three bytes of the server's own network, where that is another one. */
+  readonly behindRelay?: string;
 }
 
 /** A server that can be ended and started again, and told another thing. */
@@ -79,7 +81,15 @@ export async function dhcpServer(
     start: async (offered) => {
       await stop();
       run('ip', ['-n', netns, 'addr', 'flush', 'dev', 's0']);
-      run('ip', ['-n', netns, 'addr', 'add', `${offered.network ?? usual}.${host}/24`, 'dev', 's0']);
+      run('ip', [
+        '-n',
+        netns,
+        'addr',
+        'add',
+        `${offered.behindRelay ?? offered.network ?? usual}.${host}/24`,
+        'dev',
+        's0',
+      ]);
       const [command = '', ...args] = [...nsenter(netns), ...wordsOf[program](scratch, offered, host)];
       const env = { ...process.env, KEA_LOCKFILE_DIR: scratch, KEA_PIDFILE_DIR: scratch };
       child = spawn('sh', ['-c', 'exec "$@" >>"$0" 2>&1', logFile, command, ...args], {
@@ -152,12 +162,20 @@ const wordsOf: Record<ServerProgram, Words> = {
     writeFileSync(`${scratch}/kea.json`, JSON.stringify(config));
     return ['kea-dhcp4', '-c', `${scratch}/kea.json`];
   },
-  dhcpd: (
-    scratch,
-    { network = usual, pool, lease, t1, t2, mtu, routes = [], authoritative = true },
-    host,
-  ) => {
+  dhcpd: (scratch, offered, host) => {
+    const {
+      network = usual,
+      pool,
+      lease,
+      t1,
+      t2,
+      mtu,
+      routes = [],
+      authoritative = true,
+      behindRelay,
+    } = offered;
     const lines = [
+      ...(behindRelay === undefined ? [] : [`subnet ${behindRelay}.0 netmask 255.255.255.0 {}`]),
       ...(authoritative ? ['authoritative;'] : []),
       'ping-check false;',
       `default-lease-time ${lease}; max-lease-time ${lease}; min-lease-time ${lease};`,

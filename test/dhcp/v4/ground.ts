@@ -46,8 +46,21 @@ export async function lan(t: TestContext, suffix: string): Promise<Lan> {
     },
     guest: async (guest) => {
       const { name: full } = await plainNetns(t, `${guest}${suffix}`);
-      run('ip', ['-n', name, 'link', 'add', guest, 'type', 'veth', 'peer', 'name', 'eth1', 'netns', full]);
-      plug(guest);
+      run('ip', [
+        '-n',
+        name,
+        'link',
+        'add',
+        `w-${guest}`,
+        'type',
+        'veth',
+        'peer',
+        'name',
+        'eth1',
+        'netns',
+        full,
+      ]);
+      plug(`w-${guest}`);
       run('ip', ['-n', full, 'link', 'set', 'eth1', 'up']);
       return full;
     },
@@ -137,4 +150,11 @@ export function clientIn(t: TestContext, netns: string, given: Partial<ClientIde
       return cidrs(netns, 'eth1')[0] ?? '';
     },
   };
+}
+
+/** A program in a namespace, until the test ends. */
+export function spawnIn(t: TestContext, netns: string, program: string, args: readonly string[]): void {
+  const [first = '', ...rest] = [...nsenter(netns), program, ...args];
+  const child = spawn(first, rest, { stdio: 'ignore' });
+  t.after(() => void child.kill('SIGKILL'));
 }

@@ -32,7 +32,7 @@ export interface Offered {
   readonly routes?: readonly string[];
   /** Whether it refuses what it does not know. Default true. */
   readonly authoritative?: boolean;
-  /** The first three bytes of the server's own network, where that is another one. */
+  /** The first three bytes of the server's own network, where that is another one. The relay, .254, is the gateway. */
   readonly behindRelay?: string;
 }
 
@@ -182,7 +182,7 @@ const wordsOf: Record<ServerProgram, Words> = {
       'option rfc3442 code 121 = array of integer 8;',
       `subnet ${network}.0 netmask 255.255.255.0 {`,
       `  range ${network}.${pool[0]} ${network}.${pool[1]};`,
-      `  option routers ${network}.${host}; option domain-name-servers ${network}.53; option domain-name "lan.test";`,
+      `  option routers ${network}.${behindRelay === undefined ? host : 254}; option domain-name-servers ${network}.53; option domain-name "lan.test";`,
       ...(t1 === undefined ? [] : [`  option dhcp-renewal-time ${t1};`]),
       ...(t2 === undefined ? [] : [`  option dhcp-rebinding-time ${t2};`]),
       ...(mtu === undefined ? [] : [`  option interface-mtu ${mtu};`]),

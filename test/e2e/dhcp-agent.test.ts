@@ -1,42 +1,176 @@
 /** Leases that the agent keeps, from servers that are other people's programs. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { dhcpServer } from '../dhcp/servers.ts';
-import { cidrs, ipRoutes, run, runContainer, runIn, skipUnless } from '../lab.ts';
-import { agentHost, soon } from './agent-ground.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type DhcpServer, dhcpServer } from '../dhcp/servers.ts';
+import { cidrs, containerPid, ipAddrs, ipRoutes, run, runContainer, skipUnless } from '../lab.ts';
+import { type AgentHost, agentHost, soon, startOvs } from './agent-ground.ts';
+import { nicOn } from './support.ts';
 
-test('the agent: a lease, docker restart, detach', async (t) => {
-  if (skipUnless(t, 'root', 'docker', 'program:dnsmasq')) return;
-  const host = await agentHost(t, 'dhcpa');
-  const web = runContainer(t, 'dhcpa');
+/** How often a server has given or renewed a lease. */
+const acks = (server: DhcpServer): number =>
+  server.log().split(/DHCPACK\(|DHCPACK on|DHCP4_LEASE_ALLOC/).length - 1;
+
+/** The lease of an attachment as the agent tells it. */
+function leaseOf(host: AgentHost, key: string) {
+  const line = host.status().find((one) => one.key === key) as
+    | { state: string; detail: string; leases?: { state: string; lease?: { server: string } }[] }
+    | undefined;
+  return { ...line, lease: line?.leases?.[0] };
+}
+
+/** A bridge `br1` of the host, and a server on it. */
+async function bridgeWith(
+  t: Parameters<typeof dhcpServer>[0],
+  host: AgentHost,
+  program: Parameters<typeof dhcpServer>[1],
+): Promise<DhcpServer> {
   host.ip('link', 'add', 'br1', 'type', 'bridge');
   host.ip('link', 'set', 'br1', 'up');
-  const server = await dhcpServer(t, 'dnsmasq', { where: host.name, wire: 'lan0' });
+  const server = await dhcpServer(t, program, { where: host.name, wire: 'lan0', suffix: 'e' });
   host.ip('link', 'set', 'lan0', 'master', 'br1');
-  await server.start({ pool: [50, 99], lease: 600 });
-  host.write(`networks:
+  return server;
+}
+
+const lanOf = (container: string): string => `networks:
   lan: {kind: bridge, bridge: br1}
 attachments:
+  - {container: ${container}, network: lan, addresses: dhcp}
+`;
+
+test('on a bridge, on macvlan and on a VLAN of Open vSwitch, each from another server, and renewed', async (t) => {
+  const needs = ['program:dnsmasq', 'program:kea-dhcp4', 'program:dhcpd', 'program:ovs-vsctl'] as const;
+  if (skipUnless(t, 'root', 'docker', ...needs)) return;
+  const host = await agentHost(t, 'dhcp3');
+  await startOvs(t, host);
+  const web = runContainer(t, 'dhcp3');
+  const onBridge = await bridgeWith(t, host, 'dnsmasq');
+  const wire = nicOn(host, 'nic0');
+  host.ip('link', 'add', 'sw0', 'type', 'bridge');
+  const onNic = await dhcpServer(t, 'kea', { where: host.name, wire: 'lan1', host: 2, suffix: 'e' });
+  for (const name of [wire, 'lan1']) host.ip('link', 'set', name, 'master', 'sw0', 'up');
+  host.ip('link', 'set', 'sw0', 'up');
+  host.run('ovs-vsctl', ['add-br', 'ovs0', '--', 'set', 'bridge', 'ovs0', 'datapath_type=netdev']);
+  const onVlan = await dhcpServer(t, 'dhcpd', { where: host.name, wire: 'lan2', host: 3, suffix: 'e' });
+  host.run('ovs-vsctl', ['add-port', 'ovs0', 'lan2', 'tag=100']);
+  await onBridge.start({ network: '10.77.0', pool: [50, 99], lease: 300, t2: 4 });
+  await onNic.start({ network: '10.78.0', pool: [50, 99], lease: 30, t1: 3, t2: 20 });
+  await onVlan.start({ network: '10.79.0', pool: [50, 99], lease: 30, t1: 3, t2: 20 });
+  host.write(`networks:
+  lan: {kind: bridge, bridge: br1}
+  nic: {kind: macvlan, uplink: nic0}
+  vlan: {kind: ovs, bridge: ovs0, vlan: 100}
+attachments:
   - {container: ${web.name}, network: lan, addresses: dhcp}
+  - {container: ${web.name}, network: nic, ifname: eth2, addresses: dhcp, gateway: none}
+  - {container: ${web.name}, network: vlan, ifname: eth3, addresses: dhcp, dhcp: {requestAddress: 10.79.0.77}}
 `);
   const agent = await host.agent(t);
-  await soon(() => cidrs(web.pid, 'eth1').length > 0);
-  console.log(agent.log());
-  console.log(host.pipewright(['status'], { expect: 'any' }).stdout);
-  console.log(JSON.stringify(host.status()));
-  const [first] = cidrs(web.pid, 'eth1');
-  console.log(ipRoutes(web.pid));
-  run('docker', ['restart', '-t', '0', web.name]);
-  const pid = Number(run('docker', ['inspect', '-f', '{{.State.Pid}}', web.name]).stdout);
-  await soon(() => cidrs(pid, 'eth1').length > 0);
-  assert.deepEqual(cidrs(pid, 'eth1'), [first]);
-  console.log(agent.log());
-  console.log(
-    server
-      .log()
-      .split('\n')
-      .filter((l) => /DHCP[A-Z]+\(/.test(l))
-      .join('\n'),
+  const addresses = (): (string | undefined)[] =>
+    ['eth1', 'eth2', 'eth3'].map((name) => cidrs(web.pid, name)[0]);
+  await soon(() => addresses().every((one) => one !== undefined), 10_000);
+  const first = addresses();
+  assert.match(first.join(' '), /^10\.77\.0\.\d+\/24 10\.78\.0\.\d+\/24 10\.79\.0\.77\/24$/, agent.log());
+  // The first default route stays, and the others are not asked for or give way.
+  assert.deepEqual(
+    ipRoutes(web.pid)
+      .filter(({ dst }) => dst === 'default')
+      .map(({ gateway }) => gateway),
+    ['10.77.0.1'],
   );
-  console.log(runIn(host.name, 'ls', ['-R', host.stateDir]).stdout);
+  const servers = [onBridge, onNic, onVlan];
+  // PWT_DHCP_SECONDS: how long they are watched, by hand.
+  const seconds = Number(process.env.PWT_DHCP_SECONDS ?? 0);
+  await soon(() => servers.every((server) => acks(server) >= 3), 15_000);
+  for (let left = seconds; left > 0; left -= 1) {
+    await sleep(1000);
+    assert.deepEqual(addresses(), first);
+  }
+  assert.deepEqual(
+    servers.map((server) => acks(server) >= 3),
+    [true, true, true],
+  );
+  assert.deepEqual(addresses(), first);
+  t.diagnostic(host.pipewright(['status']).stdout);
+  assert.deepEqual(
+    host.status().map(({ state }) => state),
+    ['healthy', 'healthy', 'healthy'],
+  );
+  assert.deepEqual(leaseOf(host, `${web.name}/eth2`).lease?.lease?.server, '10.78.0.2');
+  // What somebody takes away is put back.
+  run('nsenter', [`--net=/proc/${web.pid}/ns/net`, 'ip', 'addr', 'flush', 'dev', 'eth2']);
+  await soon(() => addresses()[1] === first[1]);
+  assert.deepEqual(addresses(), first);
+});
+
+test('docker restart: the same address with another MAC address, by one REQUEST; then detach gives it back', async (t) => {
+  if (skipUnless(t, 'root', 'docker', 'program:dnsmasq')) return;
+  const host = await agentHost(t, 'dhcpr');
+  const web = runContainer(t, 'dhcpr');
+  const server = await bridgeWith(t, host, 'dnsmasq');
+  await server.start({ pool: [50, 99], lease: 600 });
+  const agent = await host.agent(t);
+  assert.equal(host.pipework(['br1', web.name, 'dhcp']).stderr, '');
+  const [first] = cidrs(web.pid, 'eth1');
+  assert.match(first ?? '', /^10\.77\.0\./);
+  await soon(() => leaseOf(host, `${web.name}/eth1`).state === 'healthy');
+  for (let round = 0; round < 3; round++) {
+    const before = server.log().length;
+    run('docker', ['restart', '-t', '0', web.name]);
+    const pid = containerPid(web.name);
+    const ms = await soon(() => cidrs(pid, 'eth1').length > 0);
+    t.diagnostic(`an address ${ms} ms after docker restart had returned`);
+    assert.deepEqual(cidrs(pid, 'eth1'), [first], agent.log());
+    const asked = server.log().slice(before);
+    assert.doesNotMatch(asked, /DHCPDISCOVER/);
+    assert.match(asked, /DHCPREQUEST[\s\S]*DHCPACK/);
+  }
+  host.pipewright(['detach', web.name]);
+  await soon(() => server.log().includes('DHCPRELEASE'));
+  assert.match(server.log(), /DHCPRELEASE\(s0\) 10\.77\.0\./);
+  assert.deepEqual(host.status(), []);
+});
+
+test('killed in every state and started again: no lease is lost, and there are never two addresses', async (t) => {
+  if (skipUnless(t, 'root', 'docker', 'program:kea-dhcp4')) return;
+  const host = await agentHost(t, 'dhcpk');
+  const web = runContainer(t, 'dhcpk');
+  const server = await bridgeWith(t, host, 'kea');
+  host.write(lanOf(web.name));
+  const key = `${web.name}/eth1`;
+  const state = (): string | undefined => leaseOf(host, key).lease?.state;
+  const addresses = (): string[] => cidrs(web.pid, 'eth1');
+  let agent = await host.agent(t);
+  const again = async (): Promise<void> => {
+    await agent.stop('SIGKILL');
+    agent = await host.agent(t);
+  };
+  await soon(() => state() === 'SELECTING');
+  await again();
+  assert.deepEqual([state(), addresses()], ['SELECTING', []]);
+  // Soon enough after its start to be anywhere between DISCOVER and BOUND.
+  await server.start({ pool: [50, 99], lease: 40, t1: 4, t2: 14 });
+  for (const ms of [0, 40, 80, 120, 200, 300]) {
+    await agent.stop('SIGKILL');
+    agent = await host.agent(t);
+    await sleep(ms);
+    assert.ok(addresses().length <= 1, `${addresses()}`);
+  }
+  await soon(() => state() === 'BOUND');
+  const held = addresses();
+  assert.equal(held.length, 1, agent.log());
+  await again();
+  assert.deepEqual(addresses(), held);
+  await server.stop();
+  for (const phase of ['RENEWING', 'REBINDING']) {
+    await soon(() => state() === phase, 20_000);
+    assert.equal(state(), phase);
+    await again();
+    assert.deepEqual(addresses(), held);
+  }
+  await server.start({ pool: [50, 99], lease: 600 });
+  await soon(() => state() === 'BOUND', 20_000);
+  assert.deepEqual([state(), addresses()], ['BOUND', held]);
+  const left = Number(ipAddrs(web.pid, 'eth1').find(({ family }) => family === 'inet')?.valid_life_time);
+  assert.ok(left > 400, `${left}`);
 });

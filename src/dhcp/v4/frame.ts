@@ -2,7 +2,7 @@
 import { bytesToIp, ipToBytes } from '../../model/address.ts';
 
 /** The ports of DHCP. */
-export const serverPort = 67;
+const serverPort = 67;
 export const clientPort = 68;
 
 const ethernetSize = 14;
@@ -37,29 +37,34 @@ function pseudoHeader(srcIp: Uint8Array, dstIp: Uint8Array, length: number): Buf
   return Buffer.concat([srcIp, dstIp, Buffer.from([0, IPPROTO_UDP, length >> 8, length & 255])]);
 }
 
-/** A frame from a client's port to the servers'. Both checksums are whole: no hardware is asked for them. */
-export function clientFrame({ srcMac, dstMac, srcIp, dstIp }: FrameEnds, payload: Uint8Array): Buffer {
-  const frame = Buffer.alloc(ethernetSize + ipSize + udpSize + payload.length);
-  frame.set(dstMac ?? Buffer.alloc(6, 0xff), 0);
-  frame.set(srcMac, 6);
-  frame.writeUInt16BE(ETHERTYPE_IP, 12);
-  const ip = frame.subarray(ethernetSize, ethernetSize + ipSize);
-  const udp = frame.subarray(ethernetSize + ipSize);
-  const [src, dst] = [ipToBytes(srcIp), ipToBytes(dstIp)];
-  ip.set([0x45, tos], 0);
-  ip.writeUInt16BE(ipSize + udp.length, 2);
-  ip.set([ttl, IPPROTO_UDP], 8);
-  ip.set(src, 12);
-  ip.set(dst, 16);
-  ip.writeUInt16BE(~sumOf(ip) & 0xffff, 10);
+/** A UDP datagram from a client's port to the servers', with its checksum. */
+export function clientDatagram(srcIp: string, dstIp: string, payload: Uint8Array): Buffer {
+  const udp = Buffer.alloc(udpSize + payload.length);
   udp.writeUInt16BE(clientPort, 0);
   udp.writeUInt16BE(serverPort, 2);
   udp.writeUInt16BE(udp.length, 4);
   udp.set(payload, udpSize);
-  const sum = ~sumOf(pseudoHeader(src, dst, udp.length), udp) & 0xffff;
+  const sum = ~sumOf(pseudoHeader(ipToBytes(srcIp), ipToBytes(dstIp), udp.length), udp) & 0xffff;
   // Zero would say that there is no checksum.
   udp.writeUInt16BE(sum === 0 ? 0xffff : sum, 6);
-  return frame;
+  return udp;
+}
+
+/** A frame with such a datagram. */
+export function clientFrame({ srcMac, dstMac, srcIp, dstIp }: FrameEnds, payload: Uint8Array): Buffer {
+  const udp = clientDatagram(srcIp, dstIp, payload);
+  const head = Buffer.alloc(ethernetSize + ipSize);
+  head.set(dstMac ?? Buffer.alloc(6, 0xff), 0);
+  head.set(srcMac, 6);
+  head.writeUInt16BE(ETHERTYPE_IP, 12);
+  const ip = head.subarray(ethernetSize);
+  ip.set([0x45, tos], 0);
+  ip.writeUInt16BE(ipSize + udp.length, 2);
+  ip.set([ttl, IPPROTO_UDP], 8);
+  ip.set(ipToBytes(srcIp), 12);
+  ip.set(ipToBytes(dstIp), 16);
+  ip.writeUInt16BE(~sumOf(ip) & 0xffff, 10);
+  return Buffer.concat([head, udp]);
 }
 
 /** What is in a frame for a DHCP client. */

@@ -8,11 +8,14 @@ import { closeInBackground, openPacketSocket } from '../../kernel/packet-socket.
 import { readInLoop } from '../../kernel/readable.ts';
 import { syscalls } from '../../kernel/syscalls.ts';
 import { ipToBytes } from '../../model/address.ts';
-import { clientFrame, clientPort, type ReceivedFrame, receivedFrame, serverPort } from './frame.ts';
+import { clientDatagram, clientFrame, clientPort, type ReceivedFrame, receivedFrame } from './frame.ts';
 
 const ETH_P_IP = 0x0800;
 const AF_INET = 2;
 const SOCK_DGRAM_NONBLOCK_CLOEXEC = 2 | 0o4000 | 0o2000000;
+const SOCK_RAW_NONBLOCK_CLOEXEC = 3 | 0o4000 | 0o2000000;
+const IPPROTO_UDP = 17;
+const one = Buffer.from([1, 0, 0, 0]);
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_BINDTODEVICE = 25;
@@ -61,6 +64,7 @@ export class Transport implements Disposable {
   readonly #link: ClientLink;
   readonly #fd: number;
   readonly #reading: Socket;
+  /** See {@link occupyPort}. */
   #udp: number | undefined;
   #closed = false;
 
@@ -102,12 +106,14 @@ export class Transport implements Disposable {
   }
 
   /**
-   * To a server by the kernel's UDP, which finds the way. The answer comes by the packet socket, as one that refuses is
-   * broadcast; the UDP socket stays open with it, lest the kernel tell the server that nobody listens.
+   * To a server by the kernel's IP, which finds the way. The answer comes by the packet socket, as one that refuses is
+   * broadcast.
    */
   unicast(srcIp: string, dstIp: string, payload: Uint8Array): void {
+    const { ifname } = this.#link;
     this.#closeUdp();
-    this.#udp = sendUdp(this.#netns, this.#link.ifname, { srcIp, dstIp }, payload);
+    this.#udp = occupyPort(this.#netns, ifname, srcIp);
+    sendUdp(this.#netns, ifname, { srcIp, dstIp }, payload);
   }
 
   #closeUdp(): void {
@@ -134,33 +140,60 @@ function sockaddrIn(ip: string, port: number): Buffer {
 }
 
 /**
- * Sends one message from the client's port to a server's, from an address that the link has. @returns the socket, which
- * is to be closed; undefined when the message could not be sent, which is as if it were lost
+ * Sends one message from the client's port to a server's, from an address that the link has; without effect when the
+ * way there is not known. The kernel finds the way, and the checksum is ours: what the kernel leaves to hardware that is
+ * not there (veth) arrives damaged behind a switch in user space.
  */
-export function sendUdp(
+function sendUdp(
   netns: Netns,
   ifname: string,
   { srcIp, dstIp }: { readonly srcIp: string; readonly dstIp: string },
   payload: Uint8Array,
-): number | undefined {
-  const sys = syscalls();
+): void {
   const subject = `${ifname} in ${netns.label}`;
-  const fd = inNetns(netns, () => sys.socket(AF_INET, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0, subject));
+  const fd = openIpSocket(netns, ifname, SOCK_RAW_NONBLOCK_CLOEXEC, IPPROTO_UDP);
   try {
-    const one = Buffer.from([1, 0, 0, 0]);
-    sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, one, subject);
-    // Not by another interface of the container that leads to the same network.
-    sys.setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, Buffer.from(`${ifname}\0`), subject);
-    sys.bind(fd, sockaddrIn(srcIp, clientPort), subject);
-    sys.connect(fd, sockaddrIn(dstIp, serverPort), subject);
-    writeSync(fd, payload);
+    syscalls().bind(fd, sockaddrIn(srcIp, 0), subject);
+    syscalls().connect(fd, sockaddrIn(dstIp, 0), subject);
+    writeSync(fd, clientDatagram(srcIp, dstIp, payload));
+  } catch (error) {
+    ignoreLost(error, subject);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** A UDP socket on the client's port, lest the kernel tell the server that nobody is there. It is not read. */
+function occupyPort(netns: Netns, ifname: string, ip: string): number | undefined {
+  const subject = `${ifname} in ${netns.label}`;
+  const fd = openIpSocket(netns, ifname, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0);
+  try {
+    syscalls().setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, one, subject);
+    syscalls().bind(fd, sockaddrIn(ip, clientPort), subject);
     return fd;
   } catch (error) {
     closeSync(fd);
-    const refusal = refusedByAny(error, subject);
-    if (hasErrno(refusal, ...lost)) return undefined;
-    throw refusal;
+    ignoreLost(error, subject);
+    return undefined;
   }
+}
+
+/** Of this link alone, whatever other interface of the container leads to the same network. */
+function openIpSocket(netns: Netns, ifname: string, type: number, protocol: number): number {
+  const sys = syscalls();
+  const fd = inNetns(netns, () => sys.socket(AF_INET, type, protocol, ifname));
+  try {
+    sys.setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, Buffer.from(`${ifname}\0`), ifname);
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+function ignoreLost(error: unknown, subject: string): void {
+  const refusal = refusedByAny(error, subject);
+  if (!hasErrno(refusal, ...lost)) throw refusal;
 }
 
 function refusedByAny(error: unknown, subject: string): unknown {

@@ -10,8 +10,8 @@ import { hasLease } from './apply.ts';
 import { clientFor, leasedLink, leaseOnFile } from './held.ts';
 import { type Dhcp4Client, leaseClock } from './v4/client.ts';
 
-/** Milliseconds that a command waits: three DISCOVERs (0, 4 and 12 s), and as long again for their answers. */
-const patienceMs = 24_000;
+/** Milliseconds that a command waits: three DISCOVERs (at 0, 4 and 12 s), and the answer to the last. */
+const patienceMs = 16_000;
 
 /**
  * Gets a lease and puts it on the interface, which is up. @throws PipewrightError NO_LEASE; then nothing of it is there

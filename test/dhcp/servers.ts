@@ -25,6 +25,8 @@ export interface Offered {
   /** Of `10.77.0.x`: the first and the last address. */
   readonly pool: readonly [number, number];
   readonly lease: number;
+  /** dnsmasq only: addresses of the /16 that the network is in, instead of the pool. */
+  readonly wide?: readonly [string, string];
   readonly t1?: number;
   readonly t2?: number;
   readonly mtu?: number;
@@ -86,7 +88,7 @@ export async function dhcpServer(
         netns,
         'addr',
         'add',
-        `${offered.behindRelay ?? offered.network ?? usual}.${host}/24`,
+        `${offered.behindRelay ?? offered.network ?? usual}.${host}/${offered.wide ? 16 : 24}`,
         'dev',
         's0',
       ]);
@@ -111,13 +113,16 @@ type Words = (scratch: string, offered: Offered, host: number) => string[];
 const wordsOf: Record<ServerProgram, Words> = {
   dnsmasq: (
     scratch,
-    { network = usual, pool, lease, t1, t2, mtu, routes = [], authoritative = true },
+    { network = usual, pool, wide, lease, t1, t2, mtu, routes = [], authoritative = true },
     host,
   ) => [
     ...['dnsmasq', '--keep-in-foreground', '--port=0', '--conf-file=/dev/null', '--interface=s0'],
     ...['--bind-interfaces', '--no-ping', '--log-dhcp', '--log-facility=-'],
     ...(authoritative ? ['--dhcp-authoritative'] : []),
-    `--dhcp-range=${network}.${pool[0]},${network}.${pool[1]},255.255.255.0,${lease}`,
+    wide
+      ? `--dhcp-range=${wide.join(',')},255.255.0.0,${lease}`
+      : `--dhcp-range=${network}.${pool[0]},${network}.${pool[1]},255.255.255.0,${lease}`,
+    '--dhcp-lease-max=5000',
     ...[`--dhcp-leasefile=${scratch}/leases`, `--pid-file=${scratch}/pid`],
     ...[`--dhcp-option=3,${network}.${host}`, `--dhcp-option=6,${network}.53`, '--dhcp-option=15,lan.test'],
     ...(t1 === undefined ? [] : [`--dhcp-option=58,${t1}s`]),

@@ -314,7 +314,9 @@ function refused(machine: Machine, message: DhcpMessage, now: number, random: Ra
   const fresh = { ...newMachine(machine.identity), refusals, reason };
   // At once the first time, as the RFC says.
   if (refusals === 1) return then(effects, select(fresh, now, random));
-  return { machine: { ...fresh, wakeAt: now + backoff(Math.min(refusals - 1, 5), random) }, effects };
+  // Where many ask at once, some servers offer one address to several. A second or so, and then longer each time.
+  const pauseMs = Math.min(longestBackoff, (second / 2) * 2 ** (refusals - 1)) * (0.5 + random());
+  return { machine: { ...fresh, wakeAt: now + pauseMs }, effects };
 }
 
 function timer(machine: Machine, now: number, random: Random): Turn {

@@ -279,7 +279,7 @@ test('a refusal ends the lease at once; the second in a row is not answered at o
   sim.answer('offer').answer('nak');
   assert.equal(sim.machine.phase, 'INIT');
   assert.deepEqual(sim.take(), ['500.0 broadcast request']);
-  assert.deepEqual(sim.until(505).take(), ['504.0 broadcast discover']);
+  assert.deepEqual(sim.until(503).take(), ['501.0 broadcast discover']);
   sim.answer('offer').answer('ack').free();
   assert.equal(sim.machine.refusals, 0);
   assert.equal(sim.machine.reason, undefined);

@@ -2,6 +2,7 @@
 # Makes a Debian machine ready and says what it did; run again, it does nothing.
 #   setup.sh demo   what `make demo` cannot do without: no daemon is installed or started
 #   setup.sh test   also Docker Engine, Open vSwitch and the programs that tests judge by; started where not running
+#   setup.sh vm     also QEMU and, unpacked only, Debian's kernel for virtual machines
 set -eu
 
 say() { echo "setup: $*"; }
@@ -15,6 +16,7 @@ systemd() { [ -d /run/systemd/system ]; }
 demo='ip:iproute2 dnsmasq:dnsmasq-base busybox:busybox-static ping:iputils-ping nsenter:util-linux'
 test="$demo dockerd:docker.io ovs-vswitchd:openvswitch-switch iptables:iptables arping:iputils-arping
   tcpdump:tcpdump strace:strace udhcpc:udhcpc dhclient:isc-dhcp-client dhcpcd:dhcpcd-base ps:procps"
+vm="$test qemu-system-x86_64:qemu-system-x86 depmod:kmod mkfs.ext4:e2fsprogs"
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
@@ -67,6 +69,27 @@ install() {
   [ "$(resolv_sum)" = "$before" ] || die 'the installation changed /etc/resolv.conf: look at it before going on'
   left=$(missing "$1")
   [ -z "$left" ] || die "could not install$left"
+}
+
+# Debian's kernel for virtual machines: never installed, as that would make it this machine's own. Where test/vm/kernel.ts
+# looks for it.
+kernels=/var/cache/pipewright-vm
+unpack_kernel() {
+  if [ -d "$kernels" ]; then say "Debian's kernel $(ls "$kernels/lib/modules") is in $kernels"; return 0; fi
+  has apt-get || die "needs Debian's kernel, and there is no apt-get to fetch it with"
+  kernel=$(apt-cache depends linux-image-amd64 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p' | tail -n 1)
+  if [ -z "$kernel" ]; then
+    apt-get update -qq </dev/null
+    kernel=$(apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p' | tail -n 1)
+  fi
+  [ -n "$kernel" ] || die 'apt-get knows no linux-image-amd64'
+  say "fetching $kernel into $kernels"
+  half=$(mktemp -d "$kernels.XXXXXX")
+  # In that folder, as apt-get downloads to where it is.
+  (cd "$half" && apt-get download -qq -o APT::Sandbox::User=root "$kernel" </dev/null && dpkg-deb -x ./*.deb . && rm ./*.deb)
+  depmod -b "$half" "$(ls "$half/lib/modules")"
+  chmod 755 "$half"
+  mv -T "$half" "$kernels"
 }
 
 # until_ok SECONDS COMMAND: tries again every 0.2 s
@@ -132,5 +155,11 @@ case ${1:-test} in
     start_docker
     start_ovs
     ;;
-  *) die 'usage: setup.sh [demo | test]' ;;
+  vm)
+    install "$vm"
+    start_docker
+    start_ovs
+    unpack_kernel
+    ;;
+  *) die 'usage: setup.sh [demo | test | vm]' ;;
 esac

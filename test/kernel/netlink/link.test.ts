@@ -161,6 +161,8 @@ for (const mode of ['l2', 'l3', 'l3s'] as const) {
 
 test('vlan: its vid', (t) => {
   const { lab, uplink } = withUplink(t);
+  // A vlan cannot be up (ENETDOWN) while what it is on is down.
+  lab.ip('link set up0 up');
   if (!made(t, lab, { kind: 'vlan', name: 'up0.100', uplink, vid: 100, mtu: 1400, up: true })) return;
   const { link, theirs } = sameAsIp(lab, 'up0.100');
   assert.deepEqual([theirs.linkinfo.info_data.id, theirs.linkinfo.info_data.protocol], [100, '802.1Q']);

@@ -1,0 +1,57 @@
+#!/bin/sh
+# The init of a machine of test/vm: mounts what a Linux has mounted, starts Open vSwitch and Docker Engine with nothing
+# in them, does what the script on the share says, leaves its exit code there and turns the machine off.
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH HOME=/root LANG=C.UTF-8 NO_COLOR=1
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+ln -s /proc/self/fd /dev/fd
+for folder in /dev/shm /run /tmp; do mount -t tmpfs -o mode=1777 tmpfs $folder; done
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+exec </dev/null >/dev/console 2>&1
+stty -onlcr </dev/console
+
+# word NAME: what the kernel's command line says of it
+word() { tr ' ' '\n' </proc/cmdline | sed -n "s/^$1=//p"; }
+mkdir /run/share
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=none share /run/share
+hostname "$(word host)"
+mkdir -p /lib/modules
+modules=$(word modules)
+ln -sfn "$modules" "/lib/modules/${modules##*/}"
+# Nobody here loads what the hardware asks for; the rest the kernel asks for itself.
+for module in virtio_net virtio_blk tun openvswitch; do modprobe $module; done
+ip link set lo up
+
+# The files of the daemons on the machine around are not this machine's.
+mkdir -p /var/lib/docker /var/lib/containerd /var/lib/openvswitch /var/lib/pipewright /var/log/openvswitch /run/lasting
+if [ -b /dev/vda ]; then mount -t ext4 /dev/vda /run/lasting; else mount -t tmpfs tmpfs /run/lasting; fi
+for folder in docker openvswitch pipewright; do
+  mkdir -p /run/lasting/$folder
+  mount --bind /run/lasting/$folder /var/lib/$folder
+done
+mount -t tmpfs tmpfs /var/log/openvswitch
+
+ovs=/usr/share/openvswitch/scripts/ovs-ctl
+if [ -x $ovs ]; then $ovs --system-id=random start >/run/ovs.log 2>&1 & fi
+if command -v dockerd >/dev/null; then dockerd >/run/dockerd.log 2>&1 & fi
+# until_ok COMMAND: within two minutes, as a processor in software is slow
+until_ok() {
+  tries=600
+  while ! "$@" >/dev/null 2>&1; do
+    tries=$((tries - 1))
+    [ $tries -gt 0 ] || { echo "init: $1 does not answer"; break; }
+    sleep 0.2
+  done
+}
+if [ -x $ovs ]; then until_ok ovs-appctl -t ovs-vswitchd version; fi
+if command -v dockerd >/dev/null; then until_ok docker version; fi
+
+sh /run/share/script
+echo $? >/run/share/exit
+sync
+busybox poweroff -f

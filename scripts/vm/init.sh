@@ -51,6 +51,8 @@ until_ok() {
 if [ -x $ovs ]; then until_ok ovs-appctl -t ovs-vswitchd version; fi
 if command -v dockerd >/dev/null; then until_ok docker version; fi
 
+if [ -e /run/share/image.tar ]; then docker load -q -i /run/share/image.tar >/dev/null; fi
+
 sh /run/share/script
 echo $? >/run/share/exit
 sync

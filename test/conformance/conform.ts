@@ -83,13 +83,16 @@ export function withKernelDatapath(seen: Seen): Seen {
   return { ...seen, state: { ...seen.state, host: { links } } };
 }
 
+/** What the original left behind on a kernel of this kind, as it was recorded. */
+export function loadObservedOn(kind: 'small' | 'full'): (Seen & { readonly name: string })[] {
+  return files('observed')
+    .filter((file) => file.endsWith(`${kind}-kernel.json`))
+    .flatMap((file) => load(file) as (Seen & { name: string })[]);
+}
+
 /** What the original left behind, by the case's name: seen on this kind of kernel, or as it would be there. */
 export function loadObserved(hasOvsModule: boolean): Map<string, Seen> {
-  const read = (kind: string): (Seen & { name: string })[] =>
-    files('observed')
-      .filter((file) => file.endsWith(`${kind}-kernel.json`))
-      .flatMap((file) => load(file) as (Seen & { name: string })[]);
-  const [small, full] = [read('small'), read('full')];
+  const [small, full] = [loadObservedOn('small'), loadObservedOn('full')];
   const here = hasOvsModule
     ? [...small.map((seen) => ({ ...withKernelDatapath(seen), name: seen.name })), ...full]
     : [...full, ...small];

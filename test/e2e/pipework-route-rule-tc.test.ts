@@ -1,7 +1,7 @@
 /** `pipework route`, `rule` and `tc`: programs of the host in the container's namespace, their output and exit code. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { ipRoutes, ipRules, jsonIn, runIn, skipUnless } from '../lab.ts';
+import { ipRoutes, ipRules, jsonIn, ping, runIn, skipUnless } from '../lab.ts';
 import {
   type Cases,
   changesBy,
@@ -110,7 +110,25 @@ test('pipework route and rule', async (t) => {
   await runCases(t, await makeGround(t, 'rr'), cases);
 });
 
+const delaying: Cases<Ground> = {
+  'tc delays what leaves an interface': ({ host, a, b }) => {
+    host.pipework(['br1', a.name, '10.0.0.2/24']);
+    host.pipework(['br1', b.name, '10.0.0.3/24']);
+    host.pipework(['tc', a.name, 'qdisc', 'add', 'dev', 'eth1', 'root', 'netem', 'delay', '300ms']);
+    const [qdisc] = jsonIn(a.pid, 'tc', ['-j', 'qdisc', 'show', 'dev', 'eth1']);
+    assert.equal(qdisc?.kind, 'netem');
+    assert.ok(ping(a.pid, '10.0.0.3', 5));
+    const { stdout } = runIn(b.pid, 'ping', ['-n', '-c1', '-W5', '10.0.0.2']);
+    assert.ok(Number(/time=([\d.]+)/.exec(stdout)?.[1]) >= 300, stdout);
+  },
+};
+
 test('pipework tc', async (t) => {
   if (skipUnless(t, 'root', 'docker', 'tbf')) return;
   await runCases(t, await makeGround(t, 'tc'), shaping);
+});
+
+test('pipework tc with netem', async (t) => {
+  if (skipUnless(t, 'root', 'docker', 'netem')) return;
+  await runCases(t, await makeGround(t, 'tn'), delaying);
 });

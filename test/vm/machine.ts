@@ -8,8 +8,9 @@ import { accessSync, constants, mkdirSync, mkdtempSync, readFileSync, rmSync, wr
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { hasProgram } from '../lab/capability.ts';
-import { root } from '../lab/run.ts';
+import { capability, hasProgram } from '../lab/capability.ts';
+import { ensureImage } from '../lab/ground.ts';
+import { root, run } from '../lab/run.ts';
 import { findKernel, type Kernel, writeInitramfs } from './kernel.ts';
 
 const qemu = 'qemu-system-x86_64';
@@ -50,7 +51,8 @@ export type Accelerator = 'kvm' | 'tcg';
 const base = ['-nodefaults', '-no-user-config', '-display', 'none', '-serial', 'stdio', '-machine', 'q35'];
 const processor: Readonly<Record<Accelerator, readonly string[]>> = {
   kvm: ['-accel', 'kvm', '-cpu', 'host'],
-  tcg: ['-accel', 'tcg,thread=multi,tb-size=512', '-cpu', 'max'],
+  // One without AVX: programs that find it use it, which takes longer in software.
+  tcg: ['-accel', 'tcg,thread=multi,tb-size=512', '-cpu', 'Nehalem'],
 };
 
 /** Whether a kernel says anything within some seconds: on some hosts /dev/kvm can be opened and then nothing happens. */
@@ -128,6 +130,8 @@ export class Machine {
     const share = path.join(folder, 'share');
     mkdirSync(share);
     writeFileSync(path.join(share, 'script'), options.script);
+    // Its own Docker Engine has no image, and makes one slowly.
+    if (capability('docker')) run('docker', ['save', '-o', path.join(share, 'image.tar'), ensureImage()]);
     const words = [
       ...base,
       ...processor[await accelerator()],
@@ -140,6 +144,11 @@ export class Machine {
       ...(options.disk ? ['-drive', `file=${options.disk},format=raw,if=virtio,cache=unsafe`] : []),
     ];
     return new Machine(folder, spawn(qemu, words, { stdio: ['ignore', 'pipe', 'pipe'] }), options.print);
+  }
+
+  /** Whether it has not turned itself off. */
+  get isOn(): boolean {
+    return this.#process.exitCode === null && this.#process.signalCode === null;
   }
 
   /** All that it has printed so far. */

@@ -1,0 +1,36 @@
+/** The tests that this project's small kernels leave out or see differently: what is run on Debian's. */
+
+import { loadObservedOn } from '../conformance/conform.ts';
+
+/** A test file, or tests of it. */
+export interface KernelTests {
+  readonly file: string;
+  /** Regular expressions, as `node --test-name-pattern` takes them; all of the file when there are none. */
+  readonly only?: readonly string[];
+}
+
+const recorded = loadObservedOn('full').map(({ name }) => `^pipework: ${name}( |$)`);
+
+/** 8021q, dummy, ipvlan, netem, bridge VLAN filtering, Open vSwitch's kernel datapath. */
+export const kernelTests: readonly KernelTests[] = [
+  { file: 'test/kernel/netlink/link.test.ts' },
+  { file: 'test/ovs/bridge.test.ts' },
+  { file: 'test/ovs/port.test.ts' },
+  { file: 'test/e2e/conformance.test.ts', only: [...recorded, '^pipework: ovs-'] },
+  { file: 'test/e2e/pipework-phys.test.ts', only: ['^pipework: VLANs of a NIC$', '^pipework: dummy$'] },
+  { file: 'test/e2e/pipework-ovs.test.ts', only: ['^pipework on Open vSwitch$', '^VLANs on one host'] },
+  { file: 'test/e2e/pipework-route-rule-tc.test.ts', only: ['^pipework tc with netem$'] },
+  { file: 'test/e2e/pipewright-attach.test.ts', only: ['^pipewright attach: ipvlan$'] },
+  { file: 'test/e2e/pipewright-detach.test.ts', only: ["^pipewright detach of a VLAN's sub-interface$"] },
+  {
+    file: 'test/e2e/fault-error.test.ts',
+    only: ['^an error .*: (macvlan on a VLAN of a NIC|ipvlan|dummy)$'],
+  },
+];
+
+/** Tests that are skipped on Debian's kernel too, and the beginning of the reason. Any other skip there is a failure. */
+export const allowedSkips: Readonly<Record<string, string>> = {
+  'a bridge whose datapath cannot be opened is refused and taken back':
+    'this kernel has the openvswitch module',
+  'pipework: err-dhcp-client-missing': 'this machine fails: ! command -v dhclient',
+};

@@ -28,13 +28,12 @@ for module in virtio_net virtio_blk tun openvswitch; do modprobe $module; done
 ip link set lo up
 
 # The files of the daemons on the machine around are not this machine's.
-mkdir -p /var/lib/docker /var/lib/containerd /var/lib/openvswitch /var/lib/pipewright /var/log/openvswitch /run/lasting
+mkdir /run/lasting
 if [ -b /dev/vda ]; then mount -t ext4 /dev/vda /run/lasting; else mount -t tmpfs tmpfs /run/lasting; fi
-for folder in docker openvswitch pipewright; do
-  mkdir -p /run/lasting/$folder
-  mount --bind /run/lasting/$folder /var/lib/$folder
+for folder in /var/lib/docker /var/lib/openvswitch /etc/openvswitch /var/lib/pipewright; do
+  mkdir -p $folder /run/lasting$folder
+  mount --bind /run/lasting$folder $folder
 done
-mount -t tmpfs tmpfs /var/log/openvswitch
 
 ovs=/usr/share/openvswitch/scripts/ovs-ctl
 if [ -x $ovs ]; then $ovs --system-id=random start >/run/ovs.log 2>&1 & fi

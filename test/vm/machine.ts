@@ -29,6 +29,8 @@ export interface Wire {
   readonly local: string;
   readonly remote: string;
   readonly mac: string;
+  /** A file for all that passes, as tcpdump reads it. */
+  readonly record?: string;
 }
 
 export interface MachineOptions {
@@ -187,10 +189,11 @@ function folderAs(tag: string, folder: string, ...more: readonly string[]): stri
   return ['-fsdev', where.join(','), '-device', `virtio-9p-pci,fsdev=${tag},mount_tag=${tag}`];
 }
 
-function wireAs({ local, remote, mac }: Wire, at: number): string[] {
+function wireAs({ local, remote, mac, record }: Wire, at: number): string[] {
   const ends = `local.type=unix,local.path=${local},remote.type=unix,remote.path=${remote}`;
   return [
     ...['-netdev', `dgram,id=wire${at},${ends}`],
     ...['-device', `virtio-net-pci,netdev=wire${at},mac=${mac}`],
+    ...(record ? ['-object', `filter-dump,id=record${at},netdev=wire${at},file=${record}`] : []),
   ];
 }

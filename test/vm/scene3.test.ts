@@ -1,0 +1,158 @@
+/** Scene 3 of the brief on two virtual machines: Open vSwitch in the kernel, a wire between them, and a reboot. */
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import test, { type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Scene3, type SceneHost, tagsExpected, tagsOf } from '../e2e/scene3.ts';
+import { command } from '../e2e/support.ts';
+import { ensureImage, type Ran, type RunOptions, run, skipUnless } from '../lab.ts';
+import { accelerator, Machine, whyNoMachine } from './machine.ts';
+
+const quoted = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`;
+const shell = (words: readonly string[]): string => words.map(quoted).join(' ');
+
+const topology = '/run/lasting/pipewright.yaml';
+const agent = `${shell(command('pipewright', ['agent', topology]))} >>/run/lasting/agent.log 2>&1 &`;
+
+/**
+ * What happens at every boot: the NIC is set up and the agent is started, as a system's own configuration does. Then
+ * programs are run as they are asked for on the share: NAME.do is a script, NAME.code has its exit code when NAME.out and
+ * NAME.err are whole.
+ */
+const boot = `
+ip link set eth0 up
+cd /run/share
+if [ -e ${topology} ]; then ${agent} fi
+echo up >>boots
+while sleep 0.2; do
+  for order in *.do; do
+    [ -e "$order" ] || continue
+    name=\${order%.do}
+    mv "$order" "$name.sh"
+    { sh "$name.sh" </dev/null >"$name.out" 2>"$name.err"; echo $? >"$name.tmp"; mv "$name.tmp" "$name.code"; } &
+  done
+done
+`;
+
+/** All is slower than on a processor by this much, where it is made in software. */
+const patience = 6;
+
+class VirtualHost implements SceneHost {
+  readonly #machine: Machine;
+  #orders = 0;
+
+  private constructor(machine: Machine) {
+    this.#machine = machine;
+  }
+
+  static async start(t: TestContext, folder: string, name: string, other: string): Promise<VirtualHost> {
+    const disk = path.join(folder, `${name}.disk`);
+    run('truncate', ['-s', '2G', disk]);
+    run('mkfs.ext4', ['-q', disk]);
+    const socket = (of: string): string => path.join(folder, `${of}.sock`);
+    const wire = {
+      local: socket(name),
+      remote: socket(other),
+      mac: `02:00:00:00:00:${name === 'a' ? '0a' : '0b'}`,
+      record: path.join(folder, `${name}.pcap`),
+    };
+    const machine = await Machine.start({
+      name: `pwt-${name}`,
+      script: boot,
+      memory: 2048,
+      disk,
+      wires: [wire],
+    });
+    t.after(() => machine.remove());
+    return new VirtualHost(machine);
+  }
+
+  get #boots(): number {
+    const file = path.join(this.#machine.share, 'boots');
+    return existsSync(file) ? readFileSync(file, 'utf8').split('\n').length - 1 : 0;
+  }
+
+  /** Waits until it has booted that many times. */
+  async booted(times: number): Promise<void> {
+    const deadline = Date.now() + 60_000 * patience;
+    while (this.#boots < times) {
+      if (!this.#machine.isOn || Date.now() > deadline)
+        throw new Error(`it did not boot: ${this.#machine.said}`);
+      await sleep(100);
+    }
+  }
+
+  /** As by its button: without a word to what runs there. */
+  async reboot(): Promise<void> {
+    const booted = this.#boots;
+    this.#order('sync; echo b >/proc/sysrq-trigger');
+    await this.booted(booted + 1);
+  }
+
+  /** @returns the name of the files, without what comes after the point */
+  #order(script: string): string {
+    const name = path.join(this.#machine.share, String(++this.#orders));
+    writeFileSync(`${name}.part`, script);
+    renameSync(`${name}.part`, `${name}.do`);
+    return name;
+  }
+
+  async run(program: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+    const name = this.#order(shell([program, ...args]));
+    const deadline = Date.now() + 1000 * patience * (options.timeout ?? 60);
+    while (!existsSync(`${name}.code`)) {
+      if (!this.#machine.isOn || Date.now() > deadline)
+        throw new Error(`no answer to ${program} ${args.join(' ')}`);
+      await sleep(50);
+    }
+    const read = (what: string): string => readFileSync(`${name}.${what}`, 'utf8');
+    const ran = { code: Number(read('code')), stdout: read('out'), stderr: read('err') };
+    if (options.expect !== 'any')
+      assert.equal(ran.code, options.expect ?? 0, `${program} ${args.join(' ')}: ${ran.stderr}`);
+    return ran;
+  }
+
+  pipewright(args: readonly string[], options?: RunOptions): Promise<Ran> {
+    const [program = '', ...words] = command('pipewright', args);
+    return this.run(program, words, options);
+  }
+
+  async keep(yaml: string): Promise<void> {
+    await this.run('sh', ['-c', `printf %s "$1" >${topology}; ${agent}`, 'sh', yaml]);
+  }
+}
+
+/** The lines that tcpdump makes of what was recorded of a wire. */
+const linesOf = (pcap: string): string[] =>
+  run('tcpdump', ['-n', '-e', '-r', pcap], { expect: 'any' }).stdout.split('\n').filter(Boolean);
+
+test('VLANs across two machines, with Open vSwitch in the kernel', async (t) => {
+  const why = whyNoMachine();
+  if (why !== undefined) return t.skip(why);
+  if (skipUnless(t, 'docker', 'ovs', 'program:tcpdump')) return;
+  t.diagnostic(`processor: ${await accelerator()}`);
+  const folder = mkdtempSync(path.join(tmpdir(), 'pwt-wire-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const start = (name: string, other: string): Promise<VirtualHost> =>
+    VirtualHost.start(t, folder, name, other);
+  const [a, b] = await Promise.all([start('a', 'b'), start('b', 'a')]);
+  await Promise.all([a.booted(1), b.booted(1)]);
+  const scene = new Scene3([a, b], 'system');
+  await scene.setUp(async () => ensureImage());
+  let before = 0;
+  const check = async (): Promise<void> => {
+    await scene.settled(30 * patience);
+    const { expected, seen } = await scene.pings();
+    assert.deepEqual(seen, expected);
+    const lines = linesOf(path.join(folder, 'a.pcap'));
+    assert.deepEqual(tagsOf(lines.slice(before)), tagsExpected);
+    before = lines.length;
+  };
+  await t.test('six pings, and tags on the wire', check);
+  await t.test('one machine is rebooted: all comes back with no command typed', async () => {
+    await a.reboot();
+    await check();
+  });
+});

@@ -1,11 +1,11 @@
 # Each target is complete on a Debian 12 machine with root, Node >= 20 and npm: what is missing is installed first.
 .DEFAULT_GOAL := help
-.PHONY: help setup build lint format test bench demo clean
+.PHONY: help setup build lint format test test-vm bench demo clean
 
 PACKAGES := node_modules/.installed
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1	\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1	\2/p' Makefile
 
 setup: ## Debian's packages, Docker Engine and Open vSwitch for tests and benchmarks
 	@scripts/setup.sh test
@@ -28,6 +28,10 @@ format: $(PACKAGES) ## write the style
 
 test: setup lint build ## everything on this machine's kernel, Docker Engine and Open vSwitch
 	node scripts/test.mjs
+
+test-vm: build ## what a full kernel is needed for, on Debian's in virtual machines
+	@scripts/setup.sh vm
+	node scripts/test.mjs test/vm
 
 bench: setup build ## side by side with ip, ovs-vsctl, docker network connect
 	node scripts/bench.mjs

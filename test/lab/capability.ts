@@ -36,7 +36,7 @@ export function hasProgram(name: string): boolean {
 }
 
 const answers = (command: string, ...args: string[]): boolean =>
-  run(command, args, { expect: 'any', timeout: 5 }).code === 0;
+  run(command, args, { expect: 'any', timeout: 20 }).code === 0;
 
 function missing(need: Need): string | undefined {
   if (need === 'root') return process.geteuid?.() === 0 ? undefined : 'needs root';

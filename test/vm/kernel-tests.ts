@@ -1,18 +1,12 @@
 /** The tests that this project's small kernels leave out or see differently: what is run on Debian's. */
 
 import { loadObservedOn } from '../conformance/conform.ts';
-
-/** A test file, or tests of it. */
-export interface KernelTests {
-  readonly file: string;
-  /** Regular expressions, as `node --test-name-pattern` takes them; all of the file when there are none. */
-  readonly only?: readonly string[];
-}
+import type { GuestTests } from './guest-tests.ts';
 
 const recorded = loadObservedOn('full').map(({ name }) => `^pipework: ${name}( |$)`);
 
 /** 8021q, dummy, ipvlan, netem, bridge VLAN filtering, Open vSwitch's kernel datapath. */
-export const kernelTests: readonly KernelTests[] = [
+export const kernelTests: readonly GuestTests[] = [
   { file: 'test/kernel/netlink/link.test.ts' },
   { file: 'test/ovs/bridge.test.ts' },
   { file: 'test/ovs/port.test.ts' },

@@ -43,6 +43,11 @@ export interface MachineOptions {
   /** A file that is its disk: what outlives a reboot (Docker's and Open vSwitch's files, /var/lib/pipewright). */
   readonly disk?: string;
   readonly wires?: readonly Wire[];
+  /**
+   * Where its processor is made in software: whether its clock goes by what that has done, so that time limits of tests
+   * hold however slow this machine is. Not for one that talks with others.
+   */
+  readonly ownClock?: boolean;
   /** Is given what it prints, as it comes. */
   readonly print?: (text: string) => void;
 }
@@ -51,11 +56,14 @@ export interface MachineOptions {
 export type Accelerator = 'kvm' | 'tcg';
 
 const base = ['-nodefaults', '-no-user-config', '-display', 'none', '-serial', 'stdio', '-machine', 'q35'];
-const processor: Readonly<Record<Accelerator, readonly string[]>> = {
-  kvm: ['-accel', 'kvm', '-cpu', 'host'],
+function processor(kind: Accelerator, ownClock = false): readonly string[] {
+  if (kind === 'kvm') return ['-accel', 'kvm', '-cpu', 'host', '-smp', '2'];
   // One without AVX: programs that find it use it, which takes longer in software.
-  tcg: ['-accel', 'tcg,thread=multi,tb-size=512', '-cpu', 'Nehalem'],
-};
+  const words = ['-cpu', 'Nehalem', '-accel'];
+  if (!ownClock) return [...words, 'tcg,thread=multi,tb-size=512', '-smp', '2'];
+  // Two nanoseconds for each instruction.
+  return [...words, 'tcg,thread=single,tb-size=512', '-icount', 'shift=1,sleep=on', '-smp', '1'];
+}
 
 /** Whether a kernel says anything within some seconds: on some hosts /dev/kvm can be opened and then nothing happens. */
 async function kvmBoots(kernel: Kernel): Promise<boolean> {
@@ -67,7 +75,7 @@ async function kvmBoots(kernel: Kernel): Promise<boolean> {
   const append = 'console=ttyS0 earlyprintk=ttyS0 panic=-1';
   const words = [
     ...base,
-    ...processor.kvm,
+    ...processor('kvm'),
     '-m',
     '512',
     '-no-reboot',
@@ -136,8 +144,8 @@ export class Machine {
     if (capability('docker')) run('docker', ['save', '-o', path.join(share, 'image.tar'), ensureImage()]);
     const words = [
       ...base,
-      ...processor[await accelerator()],
-      ...['-smp', '2', '-m', String(options.memory ?? 3072)],
+      ...processor(await accelerator(), options.ownClock),
+      ...['-m', String(options.memory ?? 3072)],
       ...['-kernel', kernel.image, '-initrd', writeInitramfs(kernel, folder)],
       ...['-append', commandLine(kernel, options)],
       ...folderAs('root', '/', 'readonly=on'),

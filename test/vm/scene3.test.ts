@@ -8,9 +8,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Scene3, type SceneHost, tagsExpected, tagsOf } from '../e2e/scene3.ts';
 import { command } from '../e2e/support.ts';
 import { ensureImage, type Ran, type RunOptions, run, skipUnless } from '../lab.ts';
+import { quoted } from './guest-tests.ts';
 import { accelerator, Machine, whyNoMachine } from './machine.ts';
 
-const quoted = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`;
 const shell = (words: readonly string[]): string => words.map(quoted).join(' ');
 
 const topology = '/run/lasting/pipewright.yaml';

@@ -1,9 +1,9 @@
 // Bundles the test files with esbuild (Node 20 cannot read TypeScript) and runs them with node --test.
 // usage: node scripts/test.mjs [--bundle=FOLDER] [FILE.test.ts | FOLDER ...]
-// When nothing is named, all of test/ but test/vm. With --bundle they are only written there, FILE.mjs each.
+// All of test/ when nothing is named. With --bundle they are only written there, FILE.mjs each.
 // NODE_UNDER_TEST names another node binary to run them with.
-import { spawnSync } from 'node:child_process';
-import { readdirSync, rmSync, statSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { createWriteStream, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -21,11 +21,7 @@ const testsIn = (place) =>
 const words = process.argv.slice(2);
 const bundle = words.find((word) => word.startsWith('--bundle='))?.replace('--bundle=', '');
 const named = words.filter((word) => !word.startsWith('--'));
-const everything = () =>
-  readdirSync('test')
-    .filter((name) => name !== 'vm')
-    .map((name) => path.join('test', name));
-const files = (named.length > 0 ? named : everything()).flatMap(testsIn).sort();
+const files = (named.length > 0 ? named : ['test']).flatMap(testsIn).sort();
 // A folder of its own for each run, so that two runs do not share files; inside the tree, so that packages are found.
 const out = bundle ?? path.join(root, 'build', `test-${process.pid}`);
 try {
@@ -42,18 +38,50 @@ try {
     sourcemap: 'inline',
     logLevel: 'warning',
   });
-  if (!bundle) process.exitCode = runAll();
+  if (!bundle) process.exitCode = await runAll();
 } finally {
   if (!bundle) rmSync(out, { recursive: true, force: true });
 }
 
-function runAll() {
-  const compiled = files.map((file) => path.join(out, path.relative('test', file)).replace(/\.ts$/, '.mjs'));
-  const node = process.env.NODE_UNDER_TEST ?? process.execPath;
+async function runAll() {
+  // Virtual machines have all of their own: their tests run beside the others, which mostly wait, and are told at the end.
+  const [inMachines, here] = [true, false].map((vm) =>
+    files.filter((file) => file.startsWith('test/vm/') === vm),
+  );
+  if (inMachines.length === 0 || here.length === 0) return (await runFiles(files, 'inherit')).code;
+  const log = path.join(out, 'vm.log');
+  const beside = runFiles(inMachines, createWriteStream(log));
+  const first = await runFiles(here, process.stdout);
+  const second = await beside;
+  process.stdout.write(`\nin virtual machines:\n${readFileSync(log, 'utf8')}\nall:\n`);
+  for (const [name, count] of Object.entries(first.counts))
+    if (name !== 'duration_ms') console.log(`ℹ ${name} ${count + (second.counts[name] ?? 0)}`);
+  console.log(`ℹ duration_ms ${Math.max(first.counts.duration_ms, second.counts.duration_ms)}`);
+  return first.code || second.code;
+}
+
+/** Runs files one at a time: they share one kernel, one Docker Engine and one Open vSwitch. */
+async function runFiles(list, to) {
+  const compiled = list.map((file) => path.join(out, path.relative('test', file)).replace(/\.ts$/, '.mjs'));
   const env = { ...process.env, PIPEWRIGHT_ROOT: root };
   // A variable of the surroundings that costs every Node 20 start 40 ms.
   delete env.NODE_EXTRA_CA_CERTS;
-  // One file at a time: the tests share one kernel, one Docker Engine and one Open vSwitch.
   const flags = ['--enable-source-maps', '--test', '--test-concurrency=1', '--test-reporter=spec'];
-  return spawnSync(node, [...flags, ...compiled], { stdio: 'inherit', env }).status ?? 1;
+  const node = process.env.NODE_UNDER_TEST ?? process.execPath;
+  const child = spawn(node, [...flags, ...compiled], {
+    stdio: ['inherit', to === 'inherit' ? to : 'pipe', 'inherit'],
+    env,
+  });
+  let last = '';
+  child.stdout?.setEncoding('utf8').on('data', (text) => {
+    to.write(text);
+    last = `${last}${text}`.slice(-100_000);
+  });
+  const code = await new Promise((resolve) => child.on('close', resolve));
+  if (to !== process.stdout && to !== 'inherit') await new Promise((resolve) => to.end(resolve));
+  const lines = [...last.matchAll(/^ℹ (\w+) ([\d.]+)$/gm)];
+  return {
+    code: code ?? 1,
+    counts: Object.fromEntries(lines.map(([, name, count]) => [name, Number(count)])),
+  };
 }

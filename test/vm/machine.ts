@@ -153,7 +153,10 @@ export class Machine {
       ...(options.wires ?? []).flatMap(wireAs),
       ...(options.disk ? ['-drive', `file=${options.disk},format=raw,if=virtio,cache=unsafe`] : []),
     ];
-    return new Machine(folder, spawn(qemu, words, { stdio: ['ignore', 'pipe', 'pipe'] }), options.print);
+    // Behind other tests on this machine, and not longer there than this process.
+    const around = ['--pdeathsig', 'KILL', 'nice', '-n', '5', qemu];
+    const child = spawn('setpriv', [...around, ...words], { stdio: ['ignore', 'pipe', 'pipe'] });
+    return new Machine(folder, child, options.print);
   }
 
   /** Whether it has not turned itself off. */

@@ -26,8 +26,7 @@ lint: $(PACKAGES) ## style, types, unused code
 format: $(PACKAGES) ## write the style
 	npx biome check --write .
 
-test: setup lint build ## everything on this machine's kernel, Docker Engine and Open vSwitch, and in virtual machines
-	@scripts/setup.sh vm || echo 'tests in virtual machines will be skipped'
+test: setup lint build ## everything on this machine's kernel, Docker Engine and Open vSwitch
 	node scripts/test.mjs
 
 test-vm: build ## what a full kernel is needed for, on Debian's in virtual machines

@@ -1,6 +1,6 @@
 // Bundles the test files with esbuild (Node 20 cannot read TypeScript) and runs them with node --test.
 // usage: node scripts/test.mjs [--bundle=FOLDER] [FILE.test.ts | FOLDER ...]
-// All of test/ when nothing is named. With --bundle they are only written there, FILE.mjs each.
+// All of test/ but test/vm when nothing is named. With --bundle they are only written there, FILE.mjs each.
 // NODE_UNDER_TEST names another node binary to run them with.
 import { spawn } from 'node:child_process';
 import { createWriteStream, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
@@ -21,7 +21,10 @@ const testsIn = (place) =>
 const words = process.argv.slice(2);
 const bundle = words.find((word) => word.startsWith('--bundle='))?.replace('--bundle=', '');
 const named = words.filter((word) => !word.startsWith('--'));
-const files = (named.length > 0 ? named : ['test']).flatMap(testsIn).sort();
+const here = readdirSync('test')
+  .filter((name) => name !== 'vm')
+  .map((name) => `test/${name}`);
+const files = (named.length > 0 ? named : here).flatMap(testsIn).sort();
 // A folder of its own for each run, so that two runs do not share files; inside the tree, so that packages are found.
 const out = bundle ?? path.join(root, 'build', `test-${process.pid}`);
 try {
@@ -45,13 +48,13 @@ try {
 
 async function runAll() {
   // Virtual machines have all of their own: their tests run beside the others, which mostly wait, and are told at the end.
-  const [inMachines, here] = [true, false].map((vm) =>
+  const [inMachines, others] = [true, false].map((vm) =>
     files.filter((file) => file.startsWith('test/vm/') === vm),
   );
-  if (inMachines.length === 0 || here.length === 0) return (await runFiles(files, 'inherit')).code;
+  if (inMachines.length === 0 || others.length === 0) return (await runFiles(files, 'inherit')).code;
   const log = path.join(out, 'vm.log');
   const beside = runFiles(inMachines, createWriteStream(log));
-  const first = await runFiles(here, process.stdout);
+  const first = await runFiles(others, process.stdout);
   const second = await beside;
   process.stdout.write(`\nin virtual machines:\n${readFileSync(log, 'utf8')}\nall:\n`);
   for (const [name, count] of Object.entries(first.counts))

@@ -7,7 +7,7 @@ import test, { type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Scene3, type SceneHost, tagsExpected, tagsOf } from '../e2e/scene3.ts';
 import { command } from '../e2e/support.ts';
-import { ensureImage, type Ran, type RunOptions, run, skipUnless } from '../lab.ts';
+import { ensureImage, type Ran, type RunOptions, root, run, skipUnless } from '../lab.ts';
 import { quoted } from './guest-tests.ts';
 import { accelerator, Machine, whyNoMachine } from './machine.ts';
 
@@ -18,22 +18,13 @@ const agent = `${shell(command('pipewright', ['agent', topology]))} >>/run/lasti
 
 /**
  * What happens at every boot: the NIC is set up and the agent is started, as a system's own configuration does. Then
- * programs are run as they are asked for on the share: NAME.do is a script, NAME.code has its exit code when NAME.out and
- * NAME.err are whole.
+ * programs are run as they are asked for.
  */
 const boot = `
 ip link set eth0 up
-cd /run/share
 if [ -e ${topology} ]; then ${agent} fi
-echo up >>boots
-while sleep 0.2; do
-  for order in *.do; do
-    [ -e "$order" ] || continue
-    name=\${order%.do}
-    mv "$order" "$name.sh"
-    { sh "$name.sh" </dev/null >"$name.out" 2>"$name.err"; echo $? >"$name.tmp"; mv "$name.tmp" "$name.code"; } &
-  done
-done
+echo up >>/run/share/boots
+exec sh ${quoted(path.join(root, 'scripts/vm/serve.sh'))}
 `;
 
 /** All is slower than on a processor by this much, where it is made in software. */

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The init of a machine of test/vm: mounts what a Linux has mounted, starts Open vSwitch and Docker Engine with nothing
-# in them, does what the script on the share says, leaves its exit code there and turns the machine off.
+# in them, does what the script on the share says, which may call `ready`, leaves its exit code there and turns the
+# machine off.
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH HOME=/root LANG=C.UTF-8 NO_COLOR=1
 
@@ -38,21 +39,15 @@ done
 ovs=/usr/share/openvswitch/scripts/ovs-ctl
 if [ -x $ovs ]; then $ovs --system-id=random start >/run/ovs.log 2>&1 & fi
 if command -v dockerd >/dev/null; then dockerd >/run/dockerd.log 2>&1 & fi
-# until_ok COMMAND: within two minutes, as a processor in software is slow
-until_ok() {
-  tries=600
-  while ! "$@" >/dev/null 2>&1; do
-    tries=$((tries - 1))
-    [ $tries -gt 0 ] || { echo "init: $1 does not answer"; break; }
-    sleep 0.2
-  done
-}
-if [ -x $ovs ]; then until_ok ovs-appctl -t ovs-vswitchd version; fi
-if command -v dockerd >/dev/null; then until_ok docker version; fi
 
-if [ -e /run/share/image.tar ]; then docker load -q -i /run/share/image.tar >/dev/null; fi
+# Waits until both answer, and gives Docker Engine the tests' image.
+ready() {
+  if [ -x $ovs ]; then until ovs-vsctl --timeout=5 show && ovs-appctl -t ovs-vswitchd version; do sleep 1; done; fi
+  if command -v dockerd; then until docker version; do sleep 1; done; fi
+  if [ -e /run/share/image.tar ]; then docker load -i /run/share/image.tar; fi
+} >/dev/null 2>&1
 
-sh /run/share/script
+(. /run/share/script)
 echo $? >/run/share/exit
 sync
 busybox poweroff -f

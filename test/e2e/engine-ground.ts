@@ -1,5 +1,5 @@
 /**
- * A host made of namespaces (network, mounts, processes) with a Docker Engine and an Open vSwitch of its own, that can be
+ * A host made of namespaces (network, mounts, processes, name) with a Docker Engine and an Open vSwitch of its own, that can be
  * switched off and on: what is in a folder outlives that.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -15,13 +15,10 @@ import { command } from './support.ts';
 
 /** Of the first process there: mounts, then nothing. When it dies the kernel ends all other processes there. */
 const holderScript = `set -e
+hostname "$1"
 mount -t proc proc /proc
 mount -t tmpfs tmpfs /run
 mkdir -p /run/openvswitch /run/pipewright
-for place in docker pipewright openvswitch; do
-  mkdir -p "$1/$place" /var/lib/$place
-  mount --bind "$1/$place" /var/lib/$place
-done
 echo ready
 exec sleep 2147483647`;
 
@@ -35,10 +32,11 @@ export class EngineHost implements SceneHost {
   readonly #folder = mkdtempSync(path.join(tmpdir(), 'pwt-host-'));
   #holder: ChildProcess | undefined;
 
-  /** @param wire the network namespace that the other end of eth0 is in, a port of the bridge `wire` there */
+  /** @param name its host name
+   * @param wire the network namespace that the other end of eth0 is in, a port of the bridge `wire` there */
   constructor(t: TestContext, name: string, wire: string) {
     this.#name = name;
-    this.#netns = `pwt-${name}-${process.pid}`;
+    this.#netns = `${wire}-${name}`;
     this.#wire = wire;
     t.after(async () => {
       await this.off();
@@ -55,16 +53,17 @@ export class EngineHost implements SceneHost {
     run('ip', ['-n', this.#wire, 'link', 'set', end, 'master', 'wire', 'up']);
     // As a host's own configuration does at every boot.
     run('ip', ['-n', this.#netns, 'link', 'set', 'eth0', 'up']);
-    const unshare = ['unshare', '--mount', '--propagation', 'private', '--pid', '--fork', '--kill-child'];
-    const words = [
-      `--net=/run/netns/${this.#netns}`,
-      ...unshare,
-      'sh',
-      '-c',
-      holderScript,
-      'sh',
-      this.#folder,
+    const unshare = [
+      'unshare',
+      '--mount',
+      '--propagation',
+      'private',
+      '--pid',
+      '--uts',
+      '--fork',
+      '--kill-child',
     ];
+    const words = [`--net=/run/netns/${this.#netns}`, ...unshare, 'sh', '-c', holderScript, 'sh', this.#name];
     const holder = spawn('nsenter', words, { stdio: ['ignore', 'pipe', 'ignore'] });
     this.#holder = holder;
     await Promise.race([once(holder.stdout, 'data'), once(holder, 'exit')]);
@@ -94,7 +93,7 @@ export class EngineHost implements SceneHost {
 
   #enter(words: readonly string[]): [string, string[]] {
     if (this.#holder === undefined) throw new Error(`${this.#name} is off`);
-    const target = ['-t', String(this.#pid(this.#holder)), '--mount', '--net', '--pid'];
+    const target = ['-t', String(this.#pid(this.#holder)), '--mount', '--net', '--pid', '--uts'];
     return ['nsenter', [...target, ...words]];
   }
 
@@ -106,8 +105,16 @@ export class EngineHost implements SceneHost {
     return runAsync(...this.#enter(command('pipewright', args)), options);
   }
 
+  get #files(): string[] {
+    return ['--state-dir', path.join(this.#folder, 'pipewright'), this.#file];
+  }
+
   get #file(): string {
     return path.join(this.#folder, 'pipewright.yaml');
+  }
+
+  check(): Promise<Ran> {
+    return this.pipewright(['check', '--json', ...this.#files], { expect: 'any' });
   }
 
   async keep(yaml: string): Promise<void> {
@@ -124,11 +131,11 @@ export class EngineHost implements SceneHost {
   }
 
   #startAgent(): void {
-    this.#daemon(command('pipewright', ['agent', this.#file]));
+    this.#daemon(command('pipewright', ['agent', ...this.#files]));
   }
 
   async #startDocker(): Promise<void> {
-    this.#daemon(['dockerd']);
+    this.#daemon(['dockerd', '--data-root', path.join(this.#folder, 'docker')]);
     const up = await soon(
       () => run(...this.#enter(['docker', 'version']), { expect: 'any' }).code === 0,
       30_000,
@@ -137,7 +144,7 @@ export class EngineHost implements SceneHost {
   }
 
   async #startOvs(): Promise<void> {
-    const file = path.join(this.#folder, 'openvswitch/conf.db');
+    const file = path.join(this.#folder, 'conf.db');
     if (!existsSync(file)) run('ovsdb-tool', ['create', file, '/usr/share/openvswitch/vswitch.ovsschema']);
     this.#daemon(['ovsdb-server', file, '--remote=punix:/run/openvswitch/db.sock', '--pidfile']);
     const vsctl = (...args: readonly string[]): boolean =>
@@ -146,6 +153,13 @@ export class EngineHost implements SceneHost {
     this.#daemon(['ovs-vswitchd', '--pidfile']);
     if ((await soon(() => vsctl('add-br', 'up', '--', 'del-br', 'up'))) === undefined)
       throw new Error(`ovs-vswitchd: ${this.log('ovs-vswitchd')}`);
+  }
+
+  /** Takes an image of this machine's Docker Engine over. */
+  loadImage(image: string): void {
+    const file = path.join(this.#folder, 'image.tar');
+    run('docker', ['save', '-o', file, image]);
+    run(...this.#enter(['docker', 'load', '-q', '-i', file]));
   }
 
   /** What a daemon has written. */

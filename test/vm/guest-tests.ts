@@ -73,7 +73,7 @@ function scriptOf(tests: readonly GuestTests[], bundles: string): string {
     ];
     return `echo ${quoted(file)}; ${words.map(quoted).join(' ')}; echo $? >/run/share/${at}.done`;
   });
-  return `sh ${root}/scripts/vm/serve.sh & cd ${quoted(root)}; export PIPEWRIGHT_ROOT=$PWD\n${lines.join('\n')}\n! grep -qvx 0 /run/share/*.done\n`;
+  return `ready; cd ${quoted(root)}; export PIPEWRIGHT_ROOT=$PWD\n${lines.join('\n')}\n! grep -qvx 0 /run/share/*.done\n`;
 }
 
 async function* lines(machine: Machine, at: number): AsyncGenerator<string> {

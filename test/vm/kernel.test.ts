@@ -6,7 +6,7 @@ import { guestTests } from './guest-tests.ts';
 import { allowedSkips, kernelTests } from './kernel-tests.ts';
 import { accelerator, whyNoMachine } from './machine.ts';
 
-test("on Debian's kernel", async (t) => {
+test("on Debian's kernel", { timeout: 1_500_000 }, async (t) => {
   const why = whyNoMachine();
   if (why !== undefined) return t.skip(why);
   t.diagnostic(`processor: ${await accelerator()}`);

@@ -9,7 +9,7 @@ import { Agent } from '../src/agent/agent.ts';
 import { Host } from '../src/apply/host.ts';
 import { parseTopology } from '../src/config/topology/load.ts';
 import { Engine } from '../src/containers/docker.ts';
-import { ContainerCache } from '../src/containers/running.ts';
+import { Engines } from '../src/containers/engines.ts';
 import { FileStore } from '../src/store/file-store.ts';
 import { root, run } from '../test/lab/run.ts';
 import { RunningAgent, Told } from './agent-process.ts';
@@ -133,7 +133,7 @@ async function measureRounds(
   const agent = new Agent({
     host,
     store: new FileStore(stateDir),
-    containers: new ContainerCache(engine),
+    containers: new Engines([engine]),
     log: { info: () => {}, warn: (fields, message) => console.error(message, fields) },
     firewall: true,
     loadTopology: () => parseTopology([{ file, text }]),

@@ -4,6 +4,7 @@ import {
   attachWanted,
   containerOf,
   converge,
+  inSight,
   keyOf,
   leavingIn,
   type Outcome,
@@ -12,11 +13,12 @@ import {
 import { detach } from '../apply/detach.ts';
 import type { Host } from '../apply/host.ts';
 import { containerKey } from '../apply/state.ts';
-import { foreignIn, keptPrefix, resolveWanted, type WantedHere } from '../apply/wanted.ts';
+import { foreignIn, type WantedHere } from '../apply/wanted.ts';
 import type { Container } from '../containers/container.ts';
-import type { ContainerCache } from '../containers/running.ts';
+import { type Away, type Engines, idAmongAll, splitId } from '../containers/engines.ts';
 import { LeaseKeeper } from '../dhcp/keeper.ts';
-import type { Attachment } from '../model/attachment.ts';
+import { hasErrno } from '../errors.ts';
+import { type Attachment, qualifiedName } from '../model/attachment.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { Place, Topology } from '../model/topology.ts';
 import { lives } from '../observe/lives.ts';
@@ -25,8 +27,12 @@ import { labelsOf } from '../plan/labels.ts';
 import { type KnownContainer, type Resolution, selects, type Wanted } from '../plan/topology.ts';
 import type { Store } from '../store/store.ts';
 import { AddressBook } from './addresses.ts';
+import { AwayBook, type AwayEngines } from './away.ts';
 import { adopt, type KeptCommand, keptKey } from './kept.ts';
+import { keysToStay, lookAround, type Resolved } from './look.ts';
+import { Rest } from './settle.ts';
 import { type AttachmentStatus, Ledger } from './status.ts';
+import { waitingKeys } from './waiting.ts';
 import { type Scope, type TakeUrgent, Wakeable } from './wakeable.ts';
 
 /** Where the agent writes what happens; one line each. */
@@ -39,7 +45,7 @@ export interface AgentLog {
 export interface AgentParts {
   readonly host: Host;
   readonly store: Store;
-  readonly containers: ContainerCache;
+  readonly containers: Engines;
   readonly log: AgentLog;
   /** Reads the files anew; undefined when there are none. @throws PipewrightError BAD_TOPOLOGY; then the former topology stays in force */
   readonly loadTopology: () => Topology | undefined;
@@ -79,19 +85,23 @@ export class Agent {
   readonly #listeners = new Set<(event: AgentEvent) => void>();
   readonly #timers = new Map<string, NodeJS.Timeout>();
   readonly #leases: LeaseKeeper;
-  readonly #rounds = new Wakeable((scope, urgent) => this.#round(scope, urgent));
+  readonly #rounds = new Wakeable((scope, urgent) => this.#timedRound(scope, urgent));
   #topology: Topology = { networks: [], attachments: [], expects: [] };
   #topologyProblem: string | undefined;
   #told: ReadonlySet<string> = new Set();
+  readonly #away = new AwayBook();
   /** Why the last round was broken off: said once. */
   #brokenBy: string | undefined;
+  /** How much of the time rounds about everything take. */
+  readonly rest = new Rest();
   /** Without a file nobody says what is wanted no more. */
   #hasFiles = false;
 
   constructor(parts: AgentParts) {
     this.#parts = parts;
-    const { host, store } = parts;
+    const { containers, host, store } = parts;
     this.#leases = new LeaseKeeper({ host, store, onChange: (key, news) => this.#leaseChanged(key, news) });
+    containers.onReturn(() => this.retryNow());
   }
 
   get topology(): Topology {
@@ -107,9 +117,9 @@ export class Agent {
     await this.idle();
   }
 
-  /** Something may have changed; about one container when its id is known. */
-  wake(container?: string): void {
-    this.#rounds.wake(container);
+  /** Something may have changed; about one container when it is known which. */
+  wake(container?: Pick<Container, 'runtime' | 'id'>): void {
+    this.#rounds.wake(container && idAmongAll(container));
   }
 
   /** Resolves when everything that was asked for so far has been looked at. */
@@ -164,19 +174,20 @@ export class Agent {
     const problems = this.#topologyProblem === undefined ? [] : [this.#topologyProblem];
     return {
       attachments: attachments.sort((a, b) => (a.key < b.key ? -1 : 1)),
-      problems: [...problems, ...this.#parts.store.problems()],
+      problems: [...problems, ...this.#away.texts(), ...this.#parts.store.problems()],
     };
   }
 
   /** What a round would do now. */
   async plan(): Promise<Outcome[]> {
     const { host, firewall } = this.#parts;
-    const { wanted } = await this.#resolve('all', { dryRun: true });
-    const keys = new Set(wanted.map((entry) => entry.wanted.key));
+    const resolved = await this.#look('all', true);
+    const { wanted, away } = resolved;
+    const keys = keysToStay(resolved);
     const goal = {
       networks: this.#topology.networks,
       wanted,
-      unwanted: unwantedRecords(host.state.records(), keys),
+      unwanted: unwantedRecords(inSight(host.state.records(), away), keys),
     };
     return converge(host, goal, { dryRun: true, firewall });
   }
@@ -189,14 +200,14 @@ export class Agent {
   }
 
   /** Keeps a command from now on; it was carried out already. */
-  async keep(container: string, command: KeptCommand): Promise<void> {
-    const key = keptKey(container, command.want.ifname);
+  async keep(command: KeptCommand): Promise<void> {
+    const key = keptKey(qualifiedName(command.want.container), command.want.ifname);
     const present = await this.#parts.store.read(key);
     await this.#parts.store.compareAndSet(key, command, present?.version);
     this.wake();
   }
 
-  /** Forgets a command, and the lease of the interface. @returns whether one was kept */
+  /** Forgets a command, and the lease of the interface. @param container its qualified name @returns whether one was kept */
   async forget(container: string, ifname: string): Promise<boolean> {
     const key = keptKey(container, ifname);
     await this.#leases.drop(`${container}/${ifname}`);
@@ -207,16 +218,25 @@ export class Agent {
     return true;
   }
 
+  async #timedRound(scope: Scope, urgent: TakeUrgent): Promise<void> {
+    if (scope !== 'all') return this.#round(scope, urgent);
+    this.rest.begin();
+    await this.#round(scope, urgent);
+    this.rest.end();
+  }
+
   async #round(scope: Scope, urgent: TakeUrgent): Promise<void> {
     const { host, log } = this.#parts;
     const view = new HostView(host, 'once');
     this.#leases.prune();
     try {
       if (scope === 'all') await this.#ensureNetworks();
-      const { wanted, unwantable } = await this.#resolve(scope);
-      // What cannot be had is wanted all the same: what there is of it stays.
-      const keys = [...wanted.map((entry) => entry.wanted.key), ...unwantable.map(({ key }) => key)];
-      await this.#removeUnwanted(view, scope, new Set(keys));
+      const resolved = await this.#look(scope);
+      const { wanted, unwantable, away } = resolved;
+      // One that is not there, or hangs, is heard of when it answers; any other failure may be over by now.
+      const isOddly = ({ error }: Away): boolean => !hasErrno(error, 'ENOENT', 'ECONNREFUSED', 'ETIME');
+      if ([...away.values()].some(isOddly)) this.#retry('engines', undefined, 2000);
+      await this.#removeUnwanted(view, scope, keysToStay(resolved), away);
       this.#refuse(scope, unwantable);
       if (scope === 'all') this.#wanted.clear();
       for (const entry of wanted) this.#wanted.set(entry.wanted.key, entry.wanted.attachment);
@@ -226,12 +246,14 @@ export class Agent {
       const attend = scope === 'all' ? this.#attendAll(view, wanted, urgent) : this.#attendSome(wanted);
       await attend;
       if (scope === 'all') {
-        this.#markWaiting(new Set([...keys, ...this.#unwantable.keys()]));
+        const keys = [...wanted.map((entry) => entry.wanted.key), ...this.#unwantable.keys()];
+        this.#away.note(resolved, this.#topology, view.records());
+        this.#markWaiting(new Set(keys), away);
         this.#tellProblems();
       }
       this.#brokenBy = undefined;
     } catch (error) {
-      // Docker is away, or the state directory: looked at again when it is back, or after a while.
+      // The state directory is away, or Open vSwitch: looked at again after a while.
       const why = textOf(error);
       if (why !== this.#brokenBy) log.warn({ error: why }, 'a round was broken off');
       this.#brokenBy = why;
@@ -243,6 +265,7 @@ export class Agent {
   /** The log has each once; the status has them for as long as they last. */
   #tellProblems(): void {
     const { log, store } = this.#parts;
+    this.#away.tell(log);
     const problems = store.problems();
     for (const problem of problems) if (!this.#told.has(problem)) log.warn({}, problem);
     this.#told = new Set(problems);
@@ -252,7 +275,7 @@ export class Agent {
   #refuse(scope: Scope, unwantable: Resolution['unwantable']): void {
     const keys = new Set(unwantable.map(({ key }) => key));
     for (const [key, container] of this.#unwantable) {
-      if (keys.has(key) || (scope !== 'all' && !scope.has(container))) continue;
+      if (keys.has(key) || (scope !== 'all' && !isAbout(scope, container))) continue;
       this.#unwantable.delete(key);
       this.#ledgers.delete(key);
     }
@@ -272,39 +295,25 @@ export class Agent {
   }
 
   /** What files and kept commands want of the containers in scope. */
-  async #resolve(
-    scope: Scope,
-    { dryRun = false } = {},
-  ): Promise<{ wanted: WantedHere[]; unwantable: Resolution['unwantable'] }> {
-    const { containers, store, trustLabels } = this.#parts;
-    const running = scope === 'all' ? await containers.all() : await containers.some(scope);
-    const parts = { store, existing: () => containers.existing(), foreign: this.#addresses.foreign() };
-    const labelled = trustLabels ? containers.known() : undefined;
-    const options = { dryRun, labelled, isComplete: scope === 'all' };
-    const { wanted, unwantable } = await resolveWanted(this.#topology, running, parts, options);
-    const byName = new Map(running.map(({ listed, container }) => [listed.name, container]));
-    const keys = new Set(wanted.map((entry) => entry.wanted.key));
-    for (const { value } of await store.list<KeptCommand>(keptPrefix)) {
-      const container = byName.get(value.want.container.name);
-      const key = `${value.want.container.name}/${value.want.ifname}`;
-      // The file goes before a command that said something else of the same interface.
-      if (!container || keys.has(key)) continue;
-      wanted.push({ wanted: { key, attachment: value.want }, container });
-    }
-    return { wanted, unwantable };
+  #look(scope: Scope, dryRun = false): Promise<Resolved> {
+    return lookAround(this.#parts, this.#topology, scope, { dryRun, foreign: this.#addresses.foreign() });
   }
 
-  async #removeUnwanted(view: HostView, scope: Scope, wanted: ReadonlySet<string>): Promise<void> {
+  async #removeUnwanted(
+    view: HostView,
+    scope: Scope,
+    wanted: ReadonlySet<string>,
+    away: AwayEngines,
+  ): Promise<void> {
     const { host, store } = this.#parts;
-    const { runtime } = this.#parts.containers;
     const records =
       scope === 'all'
         ? view.records()
-        : [...scope].flatMap((id) => host.state.recordsOf(containerKey({ runtime, id })));
+        : [...scope].flatMap((id) => host.state.recordsOf(containerKey(splitId(id))));
     // Of what was kept in a file that is damaged nobody said that it is wanted no more.
     const isForgotten = ({ container, ifname }: AttachmentRecord): boolean =>
-      this.#hasFiles && !store.isDamaged(keptKey(container.name, ifname));
-    const unwanted = unwantedRecords(records, wanted).filter(
+      this.#hasFiles && !store.isDamaged(keptKey(qualifiedName(container), ifname));
+    const unwanted = unwantedRecords(inSight(records, away), wanted).filter(
       (record) => isForgotten(record) || !lives(record.container),
     );
     if (unwanted.length === 0) return;
@@ -415,24 +424,26 @@ export class Agent {
     } catch (error) {
       this.#fail(key, textOf(error));
       const claimed = foreignIn(wanted, error);
-      if (claimed === undefined) return this.#retry(key, container.id, ledger.waitMs() + 1);
+      if (claimed === undefined) return this.#retry(key, container, ledger.waitMs() + 1);
       // There are others in the range.
       this.#addresses.claim(claimed);
       ledger.retryNow();
-      this.wake(container.id);
+      this.wake(container);
     }
   }
 
-  #markWaiting(present: ReadonlySet<string>): void {
-    for (const { selector, ifname } of this.#topology.attachments) {
-      if (selector.by === 'name' && !present.has(`${selector.name}/${ifname}`))
-        this.#ledger(`${selector.name}/${ifname}`).waiting();
-    }
+  #markWaiting(present: ReadonlySet<string>, away: AwayEngines): void {
+    const waits = (key: string): void => this.#ledger(key).waiting(this.#away.waitsFor(key));
+    const isHere = (key: string): boolean =>
+      present.has(key) || (key.startsWith('podman:') && away.has('podman') && this.#ledgers.has(key));
+    const { waiting, taken } = waitingKeys(this.#topology, isHere);
+    for (const key of waiting) waits(key);
+    for (const key of taken) this.#ledgers.delete(key);
     const named = new Set(this.#topology.networks.map(({ name }) => `network ${name}`));
-    for (const [key, ledger] of this.#ledgers) {
+    for (const [key, ledger] of [...this.#ledgers]) {
       const isNetwork = key.startsWith('network ');
       if (isNetwork ? !named.has(key) || ledger.waitMs() === 0 : false) this.#ledgers.delete(key);
-      else if (!isNetwork && !present.has(key)) ledger.waiting();
+      else if (!isNetwork && !present.has(key)) waits(key);
     }
   }
 
@@ -454,7 +465,7 @@ export class Agent {
   }
 
   /** A round later on, about one container or all. */
-  #retry(key: string, container: string | undefined, afterMs: number): void {
+  #retry(key: string, container: Container | undefined, afterMs: number): void {
     clearTimeout(this.#timers.get(key));
     const timer = setTimeout(() => this.wake(container), afterMs);
     timer.unref();
@@ -490,4 +501,8 @@ function summary(steps: readonly { readonly command: string }[]): string {
 
 function textOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+function isAbout(scope: ReadonlySet<string>, id: string): boolean {
+  return [...scope].some((one) => splitId(one).id === id);
 }

@@ -2,7 +2,7 @@
 import { keyOf } from '../apply/converge.ts';
 import { containerKey } from '../apply/state.ts';
 import { keptPrefix } from '../apply/wanted.ts';
-import type { Attachment } from '../model/attachment.ts';
+import { type Attachment, qualifiedName } from '../model/attachment.ts';
 import { lives } from '../observe/lives.ts';
 import type { AgentParts } from './agent.ts';
 
@@ -12,6 +12,7 @@ export interface KeptCommand {
   readonly firewall: boolean;
 }
 
+/** @param container its {@link qualifiedName} */
 export function keptKey(container: string, ifname: string): string {
   return `${keptPrefix}/${container} ${ifname}`;
 }
@@ -22,15 +23,16 @@ export function keptKey(container: string, ifname: string): string {
  */
 export async function adopt({ host, store, containers, log }: AgentParts): Promise<void> {
   for (const record of host.state.records()) {
-    const { runtime, name } = record.container;
+    const { name } = record.container;
+    const runtime = containers.list.find((engine) => engine.runtime === record.container.runtime)?.runtime;
     // What cannot be found again by its name, or has its addresses from a lease, is left to whoever made it.
-    if (runtime !== containers.runtime || record.dhcpGuest !== undefined) continue;
+    if (runtime === undefined || record.dhcpGuest !== undefined) continue;
     if (!record.want || !lives(record.container)) continue;
-    const key = keptKey(name, record.ifname);
+    const key = keptKey(qualifiedName(record.container), record.ifname);
     if (await store.read(key)) continue;
     if (record.origin !== 'command' && !store.isDamaged(key)) continue;
     // It may have been named by its id, or by a pid.
-    const want = { ...record.want, container: { runtime: containers.runtime, name } };
+    const want = { ...record.want, container: { runtime, name } };
     try {
       await store.compareAndSet(key, { want, firewall: true } satisfies KeptCommand, undefined);
     } catch (error) {

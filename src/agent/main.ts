@@ -3,8 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { Host } from '../apply/host.ts';
 import { acquireLock } from '../apply/lock.ts';
 import { agentLockPath } from '../apply/wanted.ts';
-import { Engine } from '../containers/docker.ts';
-import { ContainerCache } from '../containers/running.ts';
+import { Engines, enginesOfHost } from '../containers/engines.ts';
 import { PipewrightError } from '../errors.ts';
 import type { Topology } from '../model/topology.ts';
 import { FileStore } from '../store/file-store.ts';
@@ -39,9 +38,8 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   mkdirSync(options.stateDir, { recursive: true, mode: 0o755 });
   using _only = await onlyOne(options.stateDir);
   await using host = new Host();
-  const engine = new Engine({ keepAlive: true });
   const store = new FileStore(options.stateDir);
-  const containers = new ContainerCache(engine);
+  const containers = new Engines(enginesOfHost({ keepAlive: true }));
   const { firewall, loadTopology, socketPath, trustLabels, version } = options;
   const heap = new SmallHeap();
   const agent = new Agent({
@@ -56,12 +54,20 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   });
   const stopped = signalled(agent, log);
   await agent.start();
-  using _sources = openSources(agent, { host, engine, log, paths: options.paths, firewall });
-  await using _server = await startServer({ agent, host, socketPath, version, log });
+  using _sources = openSources(agent, { host, engines: containers.list, paths: options.paths, firewall });
+  await using _server = await startServer({
+    agent,
+    host,
+    engines: containers.list,
+    socketPath,
+    version,
+    log,
+  });
   notify('READY=1');
   log.info({ socketPath, attachments: agent.status().attachments.length }, 'ready');
   await stopped;
   await agent.close();
+  for (const engine of containers.list) engine.close();
 }
 
 /** A second agent on the same state would undo what the first one does. */

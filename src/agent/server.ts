@@ -6,7 +6,7 @@ import { createAdaptorServer } from '@hono/node-server';
 import type { Host } from '../apply/host.ts';
 import { agentSocket } from '../cli/handover.ts';
 import type { ContainerRuntime } from '../containers/container.ts';
-import { Engine } from '../containers/docker.ts';
+import type { Engine } from '../containers/docker.ts';
 import { PipewrightError } from '../errors.ts';
 import type { Agent, AgentLog } from './agent.ts';
 import { createApi } from './api/app.ts';
@@ -19,8 +19,8 @@ export interface ServerParts {
   readonly log: AgentLog;
   /** By default {@link agentSocket}. */
   readonly socketPath?: string;
-  /** The engine that the agent watches; by default Docker, at its usual place. */
-  readonly engine?: Engine;
+  /** The engines that the agent watches. */
+  readonly engines: readonly Engine[];
 }
 
 /** Milliseconds that commands under way get when the server stops. */
@@ -31,17 +31,16 @@ const patienceMs = 3000;
  * @throws PipewrightError NAME_TAKEN when another agent answers at this place, or something else is there
  */
 export async function startServer(parts: ServerParts): Promise<AsyncDisposable> {
-  const { agent, host, version, log, socketPath = agentSocket } = parts;
-  const engine = parts.engine ?? new Engine({ keepAlive: true });
+  const { agent, host, version, log, engines, socketPath = agentSocket } = parts;
   const stopping = new AbortController();
-  const watched: ReadonlySet<ContainerRuntime> = new Set([engine.runtime]);
+  const watched: ReadonlySet<ContainerRuntime> = new Set(engines.map(({ runtime }) => runtime));
   const { fetch } = createApi({
     agent,
     host,
     version,
     log,
     stopping: stopping.signal,
-    resolve: { [engine.runtime]: engine },
+    resolve: Object.fromEntries(engines.map((engine) => [engine.runtime, engine])),
     watched,
   });
   // HTTP/1.1: nothing else was asked for.
@@ -55,7 +54,6 @@ export async function startServer(parts: ServerParts): Promise<AsyncDisposable> 
     [Symbol.asyncDispose]: async () => {
       stopping.abort();
       await close();
-      if (!parts.engine) engine.close();
     },
   };
 }

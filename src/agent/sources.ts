@@ -6,22 +6,22 @@ import type { Host } from '../apply/host.ts';
 import type { Engine } from '../containers/docker.ts';
 import { openFirewallMonitor, openMonitor } from '../kernel/netlink/monitor.ts';
 import { OvsdbWatch } from '../ovs/watch.ts';
-import type { Agent, AgentLog } from './agent.ts';
+import type { Agent } from './agent.ts';
+import { settle } from './settle.ts';
 
-/** Milliseconds that events are collected before a round looks at everything; a human's change is put right well below 1 s. */
-const settleMs = 100;
 /** Everything is looked at this often even when nothing woke the agent. */
 const periodMs = 60_000;
-/** Between two attempts to hear of the engine's events. */
+/** Between two attempts to hear of an engine's events. */
 const reconnectMs = 500;
+/** What can make a difference to a container's network. */
+const wakingActions = new Set(['start', 'die', 'died', 'destroy', 'remove', 'rename', 'unpause']);
 
 /** Connects every source to the agent; disposing ends them. */
 export function openSources(
   agent: Agent,
   parts: {
     readonly host: Host;
-    readonly engine: Engine;
-    readonly log: AgentLog;
+    readonly engines: readonly Engine[];
     readonly paths: readonly string[];
     /** Whether rules of the firewall are ours to keep. */
     readonly firewall: boolean;
@@ -29,14 +29,14 @@ export function openSources(
 ): Disposable {
   const stop = new AbortController();
   const { signal } = stop;
-  const settled = settle(() => agent.wake(), signal);
-  void followEngine(agent, parts.engine, parts.log, signal);
+  const settled = settle(() => agent.wake(), agent.rest, signal);
+  for (const engine of parts.engines) void followEngine(agent, engine, signal);
   openMonitor(parts.host.netns, { onWake: settled, onOverrun: settled, signal });
   if (parts.firewall) openFirewallMonitor(parts.host.netns, { onWake: settled, onOverrun: settled, signal });
   const ovs = watchOvs(parts.host, agent, settled);
   const files = watchFiles(
     parts.paths,
-    settle(() => agent.reload(), signal),
+    settle(() => agent.reload(), agent.rest, signal),
   );
   const period = setInterval(() => agent.wake(), periodMs);
   return {
@@ -48,40 +48,32 @@ export function openSources(
   };
 }
 
-/** One call for a burst of events. While the host is busy with itself, rounds take at most a tenth of the time. */
-function settle(wake: () => void, signal: AbortSignal): () => void {
-  let timer: NodeJS.Timeout | undefined;
-  return () => {
-    if (timer || signal.aborted) return;
-    timer = setTimeout(() => {
-      timer = undefined;
-      wake();
-    }, settleMs);
-  };
-}
-
 /** Events name their container, so a start is served without looking at anything else. */
-async function followEngine(agent: Agent, engine: Engine, log: AgentLog, signal: AbortSignal): Promise<void> {
-  let isDown = false;
+async function followEngine(agent: Agent, engine: Engine, signal: AbortSignal): Promise<void> {
+  const { runtime } = engine;
+  let isDown = true;
   while (!signal.aborted) {
     try {
       // What happens from here on is told, however long the first answers take.
       const since = (Date.now() / 1000).toFixed(3);
-      await engine.ping();
-      if (isDown) log.info({}, `${engine.title} is back`);
-      isDown = false;
-      // What happened while nobody listened is found by looking at everything.
-      agent.retryNow();
-      for await (const { action, id } of engine.events(since, signal)) {
-        if (['start', 'die', 'died', 'destroy', 'remove', 'rename', 'unpause'].includes(action))
-          agent.wake(id);
+      // An engine may be there from some time on only: its socket costs less than a question.
+      if (existsSync(engine.socketPath)) {
+        await engine.ping();
+        isDown = false;
+        // What happened while nobody listened is found by looking at everything.
+        agent.retryNow();
+        for await (const { action, id } of engine.events(since, signal)) {
+          if (wakingActions.has(action)) agent.wake({ runtime, id });
+        }
+        continue;
       }
-    } catch (error) {
-      if (signal.aborted) return;
-      if (!isDown) log.warn({}, error instanceof Error ? error.message : String(error));
-      isDown = true;
+    } catch {
+      // The round that is asked for below finds and tells the same.
+    } finally {
+      await sleep(reconnectMs, undefined, { signal }).catch(() => {});
     }
-    await sleep(reconnectMs, undefined, { signal }).catch(() => {});
+    if (!isDown && !signal.aborted) agent.wake();
+    isDown = true;
   }
 }
 

@@ -5,13 +5,13 @@ import type { LeaseStatus } from '../model/lease.ts';
 export interface AttachmentStatus {
   /** `web/eth1` */
   readonly key: string;
-  /** `waiting`: no such container runs. `contested`: something undoes every repair, see {@link contestedAfter}. */
+  /** `waiting`: no such container runs, as far as is known. `contested`: something undoes every repair, see {@link contestedAfter}. */
   readonly state: 'healthy' | 'failing' | 'contested' | 'waiting';
   /** Milliseconds since 1970 that it has been in this state. */
   readonly since: number;
   /** How often it was found changed and put right. */
   readonly repairs: number;
-  /** Why it fails, or what was repaired last. */
+  /** Why it fails or waits, or what was repaired last. */
   readonly detail: string | undefined;
   /** Of an attachment that has its addresses by DHCP. */
   readonly leases?: readonly LeaseStatus[];
@@ -31,6 +31,8 @@ export class Ledger {
   #since = Date.now();
   #repairs = 0;
   #detail: string | undefined;
+  /** Why it waits, when not for its container alone. */
+  #waitsFor: string | undefined;
   #failures = 0;
   #notBefore = 0;
   #recent: readonly { readonly at: number; readonly what: string }[] = [];
@@ -41,7 +43,8 @@ export class Ledger {
 
   status(): AttachmentStatus {
     const { key } = this;
-    return { key, state: this.#state, since: this.#since, repairs: this.#repairs, detail: this.#detail };
+    const detail = (this.#state === 'waiting' ? this.#waitsFor : undefined) ?? this.#detail;
+    return { key, state: this.#state, since: this.#since, repairs: this.#repairs, detail };
   }
 
   /** Milliseconds until it may be tried again; 0: now. */
@@ -105,8 +108,9 @@ export class Ledger {
     this.#enter('failing');
   }
 
-  /** Its container does not run. */
-  waiting(): void {
+  /** Its container does not run, or its engine does not say. */
+  waiting(waitsFor?: string): void {
+    this.#waitsFor = waitsFor;
     this.retryNow();
     this.#enter('waiting');
   }

@@ -2,7 +2,7 @@
 import type { Container } from '../containers/container.ts';
 import { openContainerNetns } from '../containers/resolve.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
-import type { Attachment } from '../model/attachment.ts';
+import { type Attachment, qualifiedName } from '../model/attachment.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { NetworkSpec } from '../model/topology.ts';
 import { lives } from '../observe/lives.ts';
@@ -190,9 +190,9 @@ async function leaseOnceFor(
   return { notes, get, getIfNone };
 }
 
-/** `web/eth1` */
+/** `web/eth1`, `podman:web/eth1` */
 export function keyOf({ container, ifname }: Pick<AttachmentRecord, 'container' | 'ifname'>): string {
-  return `${container.name}/${ifname}`;
+  return `${qualifiedName(container)}/${ifname}`;
 }
 
 /** The container of a note, for taking its interface away. */
@@ -219,4 +219,12 @@ export function unwantedRecords(
   return records.filter(
     (record) => record.origin === 'kept' && (!wanted.has(keyOf(record)) || !isAlive(record)),
   );
+}
+
+/** Without the notes of containers that run and of whose engine nothing is known now: they stay as they are. */
+export function inSight(
+  records: readonly AttachmentRecord[],
+  away: ReadonlyMap<string, unknown>,
+): AttachmentRecord[] {
+  return records.filter(({ container }) => !away.has(container.runtime) || !lives(container));
 }

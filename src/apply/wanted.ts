@@ -1,6 +1,7 @@
 /** A topology with the containers that run now: what is wanted of each, with addresses that are written down first. */
 import type { Container } from '../containers/container.ts';
 import { PipewrightError } from '../errors.ts';
+import { qualifiedName } from '../model/attachment.ts';
 import type { Topology } from '../model/topology.ts';
 import { withLabels } from '../plan/labels.ts';
 import { isSameMemory, type Memory, reclaimableOf, remember } from '../plan/remembered.ts';
@@ -23,7 +24,7 @@ export interface WantedHere {
 export interface AddressParts {
   readonly store: Store;
   /** Names of all containers that exist, stopped ones too; asked when a range is full. */
-  readonly existing: () => Promise<ReadonlySet<string>>;
+  readonly existing: () => Promise<Pick<ReadonlySet<string>, 'has'>>;
   /** `NETWORK ADDRESS` that somebody on the link answers for. */
   readonly foreign: ReadonlySet<string>;
 }
@@ -110,9 +111,9 @@ async function resolveFrom(
 }
 
 function here({ wanted, unwantable }: Resolution, running: readonly RunningContainer[]): WantedOfTopology {
-  const byName = new Map(running.map(({ listed, container }) => [listed.name, container]));
+  const byName = new Map(running.map(({ listed, container }) => [qualifiedName(listed), container]));
   const found = wanted.flatMap((one) => {
-    const container = byName.get(one.attachment.container.name);
+    const container = byName.get(qualifiedName(one.attachment.container));
     return container ? [{ wanted: one, container }] : [];
   });
   return { wanted: found, unwantable };

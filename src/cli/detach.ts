@@ -69,7 +69,7 @@ export async function detachByOptions(
     container = await findContainer(ref, records, session.resolve);
   } catch (error) {
     // A container that does not run, or is no more, may be remembered all the same.
-    const forgotten = dryRun ? [] : await session.forget(ref.name, all ? undefined : ifname);
+    const forgotten = dryRun ? [] : await session.forget(ref, all ? undefined : ifname);
     if (forgotten.length === 0) throw error;
     return { container: ref.name, ifnames: forgotten, dryRun, steps: [], warnings: [] };
   }

@@ -1,11 +1,15 @@
 /** What the shell's completion proposes that only the host knows. Proposals fail silently: nobody asked for an error. */
 import { readdirSync } from 'node:fs';
-import { Engine } from '../containers/docker.ts';
+import { enginesOfHost } from '../containers/engines.ts';
 
 /** Names of running containers. */
 export async function runningContainers(): Promise<string[]> {
   try {
-    return (await new Engine().listContainers()).map(({ name }) => name);
+    const lists = await Promise.allSettled(enginesOfHost().map((engine) => engine.listContainers()));
+    const names = lists
+      .flatMap((list) => (list.status === 'fulfilled' ? list.value : []))
+      .map(({ name }) => name);
+    return [...new Set(names)];
   } catch {
     return [];
   }

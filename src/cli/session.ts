@@ -3,7 +3,7 @@ import type { ApplicationContext } from '@stricli/core';
 import { Host } from '../apply/host.ts';
 import type { Container } from '../containers/container.ts';
 import type { ResolveOptions } from '../containers/resolve.ts';
-import type { Attachment } from '../model/attachment.ts';
+import type { Attachment, ContainerRef } from '../model/attachment.ts';
 import { writeText } from './output.ts';
 import { onProgressLine } from './progress.ts';
 
@@ -38,7 +38,7 @@ export interface Session {
   /** Called before interfaces are taken away: these, or with undefined all of the container. */
   detaching(container: Container, ifnames: readonly string[] | undefined): Promise<Detaching>;
   /** Drops what is remembered of a container that cannot be found; without `ifname`, all of it. Gives the interfaces. */
-  forget(name: string, ifname: string | undefined): Promise<readonly string[]>;
+  forget(container: ContainerRef, ifname: string | undefined): Promise<readonly string[]>;
 }
 
 /** What the commands of `pipewright` are called with. */

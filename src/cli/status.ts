@@ -4,6 +4,7 @@ import type { AttachmentStatus } from '../agent/status.ts';
 import type { Outcome } from '../apply/converge.ts';
 import { Host } from '../apply/host.ts';
 import { UnixHttp } from '../containers/http.ts';
+import { qualifiedName } from '../model/attachment.ts';
 import type { LeaseStatus } from '../model/lease.ts';
 import { listAttachments } from '../observe/list.ts';
 import { agentSocket } from './handover.ts';
@@ -38,7 +39,10 @@ export async function showStatus(flags: StatusFlags, paths: readonly string[]): 
   requirePrivileges();
   await using host = new Host();
   const seen = new Map(
-    listAttachments(host).map(({ container, ifname, addrs }) => [`${container}/${ifname}`, addrs]),
+    listAttachments(host).map(({ container, runtime, ifname, addrs }) => [
+      `${qualifiedName({ runtime, name: container })}/${ifname}`,
+      addrs,
+    ]),
   );
   const agent = await askAgent(host.netns.inode);
   const lines = agent ? linesOfAgent(agent, seen) : await linesOfFiles(host, flags, paths, seen);

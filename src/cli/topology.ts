@@ -7,19 +7,20 @@ import {
   type ConvergeOptions,
   converge,
   type Goal,
+  inSight,
   type Outcome,
   unwantedRecords,
 } from '../apply/converge.ts';
 import type { Host } from '../apply/host.ts';
 import { foreignIn, resolveWanted } from '../apply/wanted.ts';
 import { parseTopology } from '../config/topology/load.ts';
-import { Engine } from '../containers/docker.ts';
-import { ContainerCache } from '../containers/running.ts';
+import { Engines, enginesOfHost, isWholeHost, type Sighting } from '../containers/engines.ts';
 import { PipewrightError } from '../errors.ts';
+import type { AttachmentRecord } from '../model/observed.ts';
 import type { Topology } from '../model/topology.ts';
 import { readTopologyFiles } from '../observe/topology-files.ts';
 import { FileStore } from '../store/file-store.ts';
-import { errorLine } from './output.ts';
+import { errorLine, printError } from './output.ts';
 
 /** For what outlives a reboot. */
 export const defaultStateDir = '/var/lib/pipewright';
@@ -71,19 +72,22 @@ export async function goalOf(
   stateDir: string,
   { dryRun, trustLabels }: { readonly dryRun: boolean; readonly trustLabels: boolean },
 ): Promise<HostGoal> {
-  const containers = new ContainerCache(new Engine());
-  const running = trustLabels || topology.attachments.length > 0 ? await containers.all() : [];
+  const records = host.state.records();
+  const containers = new Engines(enginesOfHost());
+  const isAsked = trustLabels || topology.attachments.length > 0;
+  const { running, away } = isAsked ? await look(containers, topology, records) : nothing;
   const foreign = new Set<string>();
   const parts = { store: new FileStore(stateDir), existing: () => containers.existing(), foreign };
   const labelled = trustLabels ? running : undefined;
-  const resolve = () => resolveWanted(topology, running, parts, { dryRun, labelled, isComplete: true });
+  const isComplete = isWholeHost(away);
+  const resolve = () => resolveWanted(topology, running, parts, { dryRun, labelled, isComplete });
   const { wanted, unwantable } = await resolve();
   const keys = new Set(wanted.map((entry) => entry.wanted.key));
   return {
     topology,
     networks: topology.networks,
     wanted,
-    unwanted: unwantedRecords(host.state.records(), keys),
+    unwanted: unwantedRecords(inSight(records, away), keys),
     instead: async ({ wanted: failed }, error) => {
       const claimed = foreignIn(failed, error);
       if (claimed === undefined) return undefined;
@@ -104,6 +108,27 @@ export async function goalOf(
 
 function cannotBeHad({ key, why }: { readonly key: string; readonly why: string }): PipewrightError {
   return new PipewrightError('BAD_TOPOLOGY', { op: 'attach', subject: key, detail: why });
+}
+
+const nothing: Sighting = { running: [], away: new Map() };
+
+/** The containers that run. An engine that is away is told of, unless nothing says that it should be there. */
+async function look(
+  engines: Engines,
+  topology: Topology,
+  records: readonly AttachmentRecord[],
+): Promise<Sighting> {
+  const sighting = await engines.all();
+  const all = [...sighting.away.values()];
+  if (all.length === engines.list.length) throw (all.find(({ isAbsent }) => !isAbsent) ?? all[0])?.error;
+  for (const [runtime, { title, error, isAbsent }] of sighting.away) {
+    const isNamed =
+      records.some(({ container }) => container.runtime === runtime) ||
+      topology.attachments.some(({ selector }) => 'runtime' in selector && selector.runtime === runtime);
+    if (!isAbsent || isNamed)
+      printError(`warning: ${error.message}: what there is of containers of ${title} stays as it is`);
+  }
+  return sighting;
 }
 
 /** Plans or makes it. */

@@ -43,9 +43,11 @@ export interface ContainerEvent {
   readonly time: string;
 }
 
+export type EngineName = 'docker' | 'podman';
+
 /** Which engine is asked, and where. */
 export interface EngineOptions extends UnixHttpOptions {
-  readonly runtime?: 'docker' | 'podman';
+  readonly runtime?: EngineName;
   readonly socketPath?: string;
 }
 
@@ -59,7 +61,7 @@ const nameForm = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
  * Where the engine's socket is: what DOCKER_HOST (for Podman CONTAINER_HOST) says, else the usual place. Throws
  * RUNTIME_UNAVAILABLE when the variable names anything but a unix socket: a namespace is always on this host.
  */
-export function engineSocket(runtime: 'docker' | 'podman', env: NodeJS.ProcessEnv = process.env): string {
+export function engineSocket(runtime: EngineName, env: NodeJS.ProcessEnv = process.env): string {
   const variable = variables[runtime];
   const value = env[variable];
   if (value === undefined || value === '') return defaultSockets[runtime];
@@ -72,9 +74,14 @@ export function engineSocket(runtime: 'docker' | 'podman', env: NodeJS.ProcessEn
   });
 }
 
+/** Whether a variable says where the engine's socket is. */
+export function isSocketChosen(runtime: EngineName, env: NodeJS.ProcessEnv = process.env): boolean {
+  return Boolean(env[variables[runtime]]);
+}
+
 /** One container engine. Every call throws RUNTIME_UNAVAILABLE when it does not answer, or answers nonsense. */
 export class Engine {
-  readonly runtime: 'docker' | 'podman';
+  readonly runtime: EngineName;
   /** `Docker` or `Podman`, for messages. */
   readonly title: string;
   readonly #http: UnixHttp;

@@ -3,7 +3,7 @@ import { hasErrno, PipewrightError } from '../errors.ts';
 import { hostNetns, Netns } from '../kernel/netns.ts';
 import { type ContainerRef, formatContainer } from '../model/attachment.ts';
 import type { Container } from './container.ts';
-import type { DockerContainer, Engine } from './docker.ts';
+import type { DockerContainer, Engine, EngineName } from './docker.ts';
 import type { LxcOptions } from './lxc.ts';
 import { resolveNetns, resolvePid, startTimeOf } from './proc.ts';
 
@@ -21,8 +21,6 @@ export interface ResolveOptions extends LxcOptions {
   /** Milliseconds to wait for an answer of an engine; 30 000 when not given. */
   readonly timeoutMs?: number;
 }
-
-type EngineName = 'docker' | 'podman';
 
 /**
  * Finds what `ref` names. `any` asks Docker, Podman and LXC in turn, those that are on this host, and takes the first that

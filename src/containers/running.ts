@@ -12,10 +12,6 @@ export class ContainerCache {
     this.#engine = engine;
   }
 
-  get runtime(): 'docker' | 'podman' {
-    return this.#engine.runtime;
-  }
-
   /** All that run. */
   async all(): Promise<RunningContainer[]> {
     const listed = await this.#engine.listContainers();
@@ -36,9 +32,9 @@ export class ContainerCache {
   }
 
   /** Those of these ids that run, asked anew. */
-  async some(ids: ReadonlySet<string>): Promise<RunningContainer[]> {
-    await Promise.all([...ids].map((id) => this.#inspect(id)));
-    return [...ids].flatMap((id) => this.#known.get(id) ?? []);
+  async some(ids: readonly string[]): Promise<RunningContainer[]> {
+    await Promise.all(ids.map((id) => this.#inspect(id)));
+    return ids.flatMap((id) => this.#known.get(id) ?? []);
   }
 
   /** All that were running when they were last asked for. */

@@ -120,3 +120,17 @@ export function segmentOf(network: Network): string | undefined {
 export function formatContainer(ref: ContainerRef): string {
   return ref.runtime === 'any' ? ref.name : `${ref.runtime}:${ref.name}`;
 }
+
+/**
+ * A container's name that is nobody else's on this host, whatever engines there are: `web`, of Podman `podman:web`, for
+ * Docker may have one of the same name.
+ */
+export function qualifiedName({
+  runtime,
+  name,
+}: {
+  readonly runtime: string;
+  readonly name: string;
+}): string {
+  return runtime === 'podman' ? `podman:${name}` : name;
+}

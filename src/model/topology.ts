@@ -10,11 +10,14 @@ export interface Place {
   readonly column: number;
 }
 
+export type SelectedRuntime = 'docker' | 'podman';
+
 /** Which containers an entry is about. */
 export type Selector =
-  | { readonly by: 'name'; readonly name: string }
+  /** Without a runtime: of the first one that has a container of this name. */
+  | { readonly by: 'name'; readonly name: string; readonly runtime?: SelectedRuntime }
   /** `*` stands for any characters, `?` for one. */
-  | { readonly by: 'pattern'; readonly pattern: string }
+  | { readonly by: 'pattern'; readonly pattern: string; readonly runtime?: SelectedRuntime }
   | { readonly by: 'label'; readonly key: string; readonly value?: string }
   /** Containers of a Compose service: the labels com.docker.compose.project and .service. */
   | { readonly by: 'compose'; readonly project: string; readonly service: string };

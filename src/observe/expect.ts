@@ -1,5 +1,6 @@
 /** Tries what a topology says must, and must not, be reachable, from inside of the containers' namespaces. */
 import type { WantedHere } from '../apply/wanted.ts';
+import type { Container } from '../containers/container.ts';
 import { openContainerNetns } from '../containers/resolve.ts';
 import type { Netns } from '../kernel/netns.ts';
 import { type Cidr, familyOf } from '../model/address.ts';
@@ -32,12 +33,12 @@ export async function checkExpectations(
   const open = new Map<string, Netns>();
   try {
     for (const { container } of wanted) {
-      if (!open.has(container.name)) open.set(container.name, openContainerNetns(container));
+      if (!open.has(container.id)) open.set(container.id, openContainerNetns(container));
     }
-    const trials = expects.map((spec) => ({
-      spec,
-      jobs: jobsOf(spec, wanted, open.get(spec.from), topology),
-    }));
+    const trials = expects.map((spec) => {
+      const [from, to] = [containerOf(spec.from, wanted), containerOf(spec.to, wanted)];
+      return { spec, jobs: jobsOf(spec, { from, to }, wanted, from && open.get(from.id), topology) };
+    });
     const results = await probeMatrix(
       trials.flatMap(({ jobs }) => jobs),
       probeTimeoutMs,
@@ -58,18 +59,30 @@ export async function checkExpectations(
   }
 }
 
+/** The container that a name is of: `web` of any engine, the first one first; `podman:web`. */
+function containerOf(end: string, wanted: readonly WantedHere[]): Container | undefined {
+  const named = (['docker', 'podman'] as const).flatMap((runtime) =>
+    wanted.filter(
+      ({ container: { name, runtime: of } }) =>
+        of === runtime && (name === end || `${runtime}:${name}` === end),
+    ),
+  );
+  return named[0]?.container;
+}
+
 /** The addresses of the other on networks that both are on; where there is no such network, all of them. */
 function jobsOf(
-  { from, to, probe }: ExpectSpec,
+  { to, probe }: ExpectSpec,
+  ends: { readonly from: Container | undefined; readonly to: Container | undefined },
   wanted: readonly WantedHere[],
   netns: Netns | undefined,
   topology: Topology,
 ): ProbeJob[] {
   if (!netns) return [];
-  const of = (name: string) =>
-    wanted.filter(({ container }) => container.name === name).map((one) => one.wanted.attachment);
-  const mine = new Set(of(from).map(({ network }) => segmentOf(network)));
-  const theirs = of(to);
+  const of = (end: Container | undefined) =>
+    wanted.filter(({ container }) => container.id === end?.id).map((one) => one.wanted.attachment);
+  const mine = new Set(of(ends.from).map(({ network }) => segmentOf(network)));
+  const theirs = of(ends.to);
   if (familyOf(to) !== undefined) return [{ from: netns, target: { ip: to, ...probe } }];
   if (theirs.length === 0)
     return elsewhere(topology, to).map(({ ip }) => ({ from: netns, target: { ip, ...probe } }));

@@ -4,6 +4,7 @@ import { labelPlace, labelPrefix, readAttachmentLabel } from '../config/topology
 import { Occupied } from '../config/topology/occupied.ts';
 import { Refused } from '../config/topology/values.ts';
 import { formatCidr } from '../model/address.ts';
+import { qualifiedName } from '../model/attachment.ts';
 import type { NetworkSpec, Place, Topology } from '../model/topology.ts';
 import { type KnownContainer, selects, type Unwantable } from './topology.ts';
 
@@ -30,7 +31,7 @@ export function withLabels(
   containers: readonly KnownContainer[],
   remembered: ReadonlyMap<string, string>,
 ): { readonly topology: Topology; readonly refused: readonly Unwantable[] } {
-  const byName = [...containers].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const byName = [...containers].sort((a, b) => (qualifiedName(a) < qualifiedName(b) ? -1 : 1));
   const all = byName.map((container) => labelsOf(topology, container));
   const free = withoutTaken(
     all.flatMap((one) => one.entries),
@@ -67,7 +68,7 @@ function readLabels(topology: Topology, container: KnownContainer): Labels {
   const own = topology.attachments.filter(({ selector }) => selects(selector, container));
   for (const label of names.sort()) {
     const value = container.labels[label] ?? '';
-    const said = readAttachmentLabel(container.name, { name: label, value }, networks);
+    const said = readAttachmentLabel(qualifiedName(container), { name: label, value }, networks);
     if (said instanceof Refused) {
       refused.push(refusal({ container, label }, said.why, said.hint));
       continue;
@@ -88,9 +89,9 @@ function refusal(
   hint: string | undefined,
 ): Unwantable {
   return {
-    key: `${container.name}/${label}`,
+    key: `${qualifiedName(container)}/${label}`,
     why: hint === undefined ? why : `${why}; ${hint}`,
-    place: labelPlace(container.name, label),
+    place: labelPlace(qualifiedName(container), label),
     container: container.id,
   };
 }
@@ -108,7 +109,7 @@ function withoutTaken(
   const refused: Unwantable[] = [];
   const left = entries.filter(({ said: { spec }, container, label }) => {
     const cidrs = typeof spec.addresses === 'string' ? [] : spec.addresses;
-    const key = `${container.name}/${spec.ifname}`;
+    const key = `${qualifiedName(container)}/${spec.ifname}`;
     const other = cidrs.find(({ ip }) => (owners.get(`${spec.network} ${ip}`) ?? key) !== key);
     if (!other) return true;
     const owner = owners.get(`${spec.network} ${other.ip}`);
@@ -137,7 +138,7 @@ function withoutConflicts(
   const interfaces = new Map<string, string>();
   const left = entries.filter((entry) => {
     const { ifname } = entry.said.spec;
-    const key = `${entry.container.name}/${ifname}`;
+    const key = `${qualifiedName(entry.container)}/${ifname}`;
     const label = interfaces.get(key);
     const [problem] =
       label === undefined

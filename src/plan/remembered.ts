@@ -16,7 +16,7 @@ const containerOf = (slot: string): string => slot.slice(0, slot.indexOf('/'));
  * The addresses of containers that do not exist, not even stopped; the one that was not used for longest first. Those of
  * containers that exist are theirs, running or not.
  */
-export function reclaimableOf(memory: Memory, existing: ReadonlySet<string>): string[] {
+export function reclaimableOf(memory: Memory, existing: Pick<ReadonlySet<string>, 'has'>): string[] {
   const age = (slot: string): number => memory[slot]?.unusedSince ?? Number.POSITIVE_INFINITY;
   return Object.keys(memory)
     .filter((slot) => !existing.has(containerOf(slot)))

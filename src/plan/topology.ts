@@ -1,7 +1,7 @@
 /** Topology x running containers -> the attachments that are wanted, each of one container. Pure. */
 import { matchesPattern } from '../config/topology/pattern.ts';
 import { addressBits, type Cidr, contains, type Family, macFromText } from '../model/address.ts';
-import type { AddrSpec, Attachment, Network } from '../model/attachment.ts';
+import { type AddrSpec, type Attachment, type Network, qualifiedName } from '../model/attachment.ts';
 import type { AttachmentSpec, NetworkSpec, Place, Selector, Topology } from '../model/topology.ts';
 import { assign } from './range.ts';
 
@@ -11,11 +11,13 @@ export interface KnownContainer {
   readonly id: string;
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** The engine that goes before this one and has a container of the same name. */
+  readonly namesake?: string;
 }
 
 /** One wanted attachment of one container. */
 export interface Wanted {
-  /** `web/eth1`: stable for as long as the container keeps its name. */
+  /** `web/eth1`, `podman:web/eth1`: stable for as long as the container keeps its name. */
   readonly key: string;
   readonly attachment: Attachment;
   /** Name of the network; absent: a one-line command asked for it. */
@@ -35,6 +37,8 @@ export interface Unwantable {
   readonly container: string;
   /** The range is full. */
   readonly isExhausted?: boolean;
+  /** It is another container's, so that what there is of it here goes. */
+  readonly isOthers?: true;
 }
 
 /** What the topology comes to with these containers. */
@@ -58,12 +62,12 @@ export interface Given {
 }
 
 /** Whether an entry is about this container. */
-export function selects(selector: Selector, { name, labels }: KnownContainer): boolean {
+export function selects(selector: Selector, { runtime, name, labels }: KnownContainer): boolean {
   switch (selector.by) {
     case 'name':
-      return name === selector.name;
+      return name === selector.name && (selector.runtime ?? runtime) === runtime;
     case 'pattern':
-      return matchesPattern(selector.pattern, name);
+      return matchesPattern(selector.pattern, name) && (selector.runtime ?? runtime) === runtime;
     case 'label':
       return selector.value === undefined ? selector.key in labels : labels[selector.key] === selector.value;
     case 'compose':
@@ -87,16 +91,23 @@ export function resolveTopology(
     used: new Set(),
     fixed: fixedAddresses(topology),
   };
-  const byName = [...containers].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const byName = [...containers].sort((a, b) => (qualifiedName(a) < qualifiedName(b) ? -1 : 1));
   const entries = new Map<string, Entry>();
   const unwantable: Unwantable[] = [];
   for (const spec of topology.attachments) {
     const network = networks.get(spec.network);
     if (!network) continue;
     for (const container of byName.filter((candidate) => selects(spec.selector, candidate))) {
-      const key = `${container.name}/${spec.ifname}`;
+      const key = `${qualifiedName(container)}/${spec.ifname}`;
+      const about = { key, place: spec.place, container: container.id };
       const fail = (why: string, isExhausted = false): void =>
-        void unwantable.push({ key, why, place: spec.place, container: container.id, isExhausted });
+        void unwantable.push({ ...about, why, isExhausted });
+      if (isNamesakes(spec.selector, container)) {
+        const { name, namesake, runtime } = container;
+        const why = `${namesake} has a container ${name} too, which goes first: say ${runtime}:${name} for this one`;
+        unwantable.push({ ...about, why, isOthers: true });
+        continue;
+      }
       const cidrs = entries.has(key) ? undefined : cidrsOf(spec, network, key, pool);
       if (cidrs) entries.set(key, { key, spec, network, container, cidrs });
       else if (entries.has(key)) fail(`another entry gives ${container.name} an ${spec.ifname} already`);
@@ -111,6 +122,11 @@ export function resolveTopology(
     ]),
   );
   return { wanted, unwantable, addresses: pool.addresses, used: pool.used };
+}
+
+/** Whether a plain name means the container of the same name that goes first. */
+function isNamesakes(selector: Selector, { namesake }: KnownContainer): boolean {
+  return selector.by === 'name' && selector.runtime === undefined && namesake !== undefined;
 }
 
 /** One interface of one container, before its gateways are decided. */
@@ -132,7 +148,7 @@ function gatewaysOf(entries: readonly Entry[]): Map<string, Gateway[]> {
   const found = new Map<string, Gateway[]>();
   const decided = new Set<string>();
   const take = ({ key, container }: Entry, gateway: Gateway): void => {
-    const slot = `${container.name} ${gateway.family}`;
+    const slot = `${qualifiedName(container)} ${gateway.family}`;
     if (decided.has(slot)) return;
     decided.add(slot);
     found.set(key, [...(found.get(key) ?? []), gateway]);
@@ -209,7 +225,7 @@ function wantedOf({ spec, network, container, cidrs }: Entry, addrs: AddrSpec[])
   const { name, runtime } = container;
   const { ifname, addresses, dhcp, noGateway, routes, rules, sysctls, rate, place } = spec;
   const dad = spec.dad ?? (addresses === 'auto' ? true : undefined);
-  const unique = spec.selector.by === 'name' ? spec.unique : `${spec.unique} ${name}`;
+  const unique = spec.selector.by === 'name' ? spec.unique : `${spec.unique} ${qualifiedName(container)}`;
   const mac = spec.mac ?? (spec.unique === undefined ? undefined : macFromText(unique ?? ''));
   const mtu = spec.mtu ?? network.mtu;
   const attachment: Attachment = {
@@ -229,7 +245,7 @@ function wantedOf({ spec, network, container, cidrs }: Entry, addrs: AddrSpec[])
   const auto =
     spec.addresses === 'auto' ? { auto: { network: network.name, ips: cidrs.map(({ ip }) => ip) } } : {};
   return {
-    key: `${name}/${ifname}`,
+    key: `${qualifiedName(container)}/${ifname}`,
     attachment,
     network: network.name,
     place,

@@ -8,7 +8,7 @@ import { Agent } from '../../src/agent/agent.ts';
 import { startServer } from '../../src/agent/server.ts';
 import { Host } from '../../src/apply/host.ts';
 import { Engine } from '../../src/containers/docker.ts';
-import { ContainerCache } from '../../src/containers/running.ts';
+import { Engines } from '../../src/containers/engines.ts';
 import { Netns } from '../../src/kernel/netns.ts';
 import type { Topology } from '../../src/model/topology.ts';
 import { FileStore } from '../../src/store/file-store.ts';
@@ -57,14 +57,14 @@ export async function startAgent(t: TestContext, name: string): Promise<OwnAgent
   const agent = new Agent({
     host,
     store: new FileStore(stateDir),
-    containers: new ContainerCache(engine),
+    containers: new Engines([engine]),
     log,
     firewall: false,
     loadTopology: () => own.topology,
   });
   await agent.start();
   const socketPath = path.join(folder, 'agent.sock');
-  const server = await startServer({ agent, host, engine, socketPath, version: '1.2.3', log });
+  const server = await startServer({ agent, host, engines: [engine], socketPath, version: '1.2.3', log });
   t.after(async () => {
     await server[Symbol.asyncDispose]();
     await agent.close();

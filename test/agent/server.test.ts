@@ -440,7 +440,7 @@ test('the socket', async (t) => {
   if (skipUnless(t, 'root', 'docker', 'program:curl')) return;
   const { agent, host, socketPath } = await startAgent(t, 'as');
   const log = { info: () => {}, warn: () => {} };
-  const parts = { agent, host, version: '1', log };
+  const parts = { agent, host, engines: [], version: '1', log };
   const refuses = (place: string, message: RegExp) =>
     assert.rejects(
       startServer({ ...parts, socketPath: place }),

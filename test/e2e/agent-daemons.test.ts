@@ -69,15 +69,16 @@ test('dockerd restarts', async (t) => {
   });
 
   await t.test('and the agent says once that it was away', async () => {
+    const said = (words: string): number => agent.log().split(words).length - 1;
+    const [backs, aways] = [said('Docker is back'), said('"msg":"docker.')];
     await engine.stop();
     await sleep(1500);
     await engine.start();
     await wellSoon(host, engine, agent);
-    const said = (words: string): number => agent.log().split(words).length - 1;
-    await soon(() => said('Docker is back') === 4);
-    assert.equal(said('Docker is back'), 4, agent.log());
-    assert.equal(said('"msg":"docker.events '), 4, agent.log());
-    assert.ok(said('a round was broken off') <= 8, agent.log());
+    await soon(() => said('Docker is back') > backs);
+    assert.equal(said('Docker is back'), backs + 1, agent.log());
+    assert.equal(said('"msg":"docker.'), aways + 1, agent.log());
+    assert.equal(said('a round was broken off'), 0, agent.log());
   });
 });
 

@@ -96,7 +96,7 @@ export const statusSchema = z
     }),
     attachments: list(attachmentStatusSchema),
     problems: list(z.string()).openapi({
-      description: 'What is wrong with the topology files or the state directory',
+      description: 'What is wrong with the topology files, an engine or the state directory',
     }),
   })
   .openapi('Status');

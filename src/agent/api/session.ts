@@ -6,6 +6,7 @@ import type { Detaching, Made, Session } from '../../cli/session.ts';
 import type { Container, ContainerRuntime } from '../../containers/container.ts';
 import type { ResolveOptions } from '../../containers/resolve.ts';
 import { PipewrightError } from '../../errors.ts';
+import { type ContainerRef, qualifiedName } from '../../model/attachment.ts';
 import type { Place } from '../../model/topology.ts';
 import type { Agent } from '../agent.ts';
 
@@ -59,7 +60,7 @@ export class AgentSession implements Session {
   async attached({ container, want, firewall, once }: Made): Promise<readonly string[]> {
     const { agent, watched } = this.#parts;
     const { name, runtime } = container;
-    const key = `${name}/${want.ifname}`;
+    const key = `${qualifiedName(container)}/${want.ifname}`;
     const place = this.#placeOf(container, want.ifname);
     if (place)
       return [`${key} is in ${placeText(place)}, which goes before a command: it will be as said there`];
@@ -75,7 +76,7 @@ export class AgentSession implements Session {
         : [`${key} ends with the container: the agent does not see containers of ${runtime} start`];
     }
     try {
-      await agent.keep(name, { want: { ...want, container: { runtime, name } }, firewall });
+      await agent.keep({ want: { ...want, container: { runtime, name } }, firewall });
     } catch (error) {
       // It is connected: what cannot be had is its next life.
       if (!(error instanceof PipewrightError)) throw error;
@@ -99,10 +100,10 @@ export class AgentSession implements Session {
 
   async detaching(container: Container, ifnames: readonly string[] | undefined): Promise<Detaching> {
     const { agent, host } = this.#parts;
-    const { name } = container;
+    const name = qualifiedName(container);
     const noted = host.state
       .records()
-      .filter((record) => record.container.name === name)
+      .filter((record) => qualifiedName(record.container) === name)
       .map((record) => record.ifname);
     const names = ifnames ?? [...new Set([...this.#keptOf(name), ...noted])];
     const warnings: string[] = [];
@@ -115,11 +116,17 @@ export class AgentSession implements Session {
     return { forgotten, warnings };
   }
 
-  async forget(name: string, ifname: string | undefined): Promise<readonly string[]> {
-    const forgotten: string[] = [];
-    for (const one of ifname === undefined ? this.#keptOf(name) : [ifname])
-      if (await this.#parts.agent.forget(name, one)) forgotten.push(one);
-    return forgotten;
+  async forget(ref: ContainerRef, ifname: string | undefined): Promise<readonly string[]> {
+    // Of Docker first, as everywhere.
+    const runtimes = ref.runtime === 'any' ? ['docker', 'podman'] : [ref.runtime];
+    for (const runtime of runtimes) {
+      const name = qualifiedName({ runtime, name: ref.name });
+      const forgotten: string[] = [];
+      for (const one of ifname === undefined ? this.#keptOf(name) : [ifname])
+        if (await this.#parts.agent.forget(name, one)) forgotten.push(one);
+      if (forgotten.length > 0) return forgotten;
+    }
+    return [];
   }
 
   #keptOf(container: string): string[] {

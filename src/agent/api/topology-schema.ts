@@ -33,10 +33,12 @@ const network = z
   ])
   .openapi('Network');
 
+const runtime = z.enum(['docker', 'podman']).optional();
+
 const selector = z
   .discriminatedUnion('by', [
-    z.object({ by: z.literal('name'), name: z.string() }),
-    z.object({ by: z.literal('pattern'), pattern: z.string() }),
+    z.object({ by: z.literal('name'), name: z.string(), runtime }),
+    z.object({ by: z.literal('pattern'), pattern: z.string(), runtime }),
     z.object({ by: z.literal('label'), key: z.string(), value: z.string().optional() }),
     z.object({ by: z.literal('compose'), project: z.string(), service: z.string() }),
   ])

@@ -4,7 +4,7 @@ import type { NetworkSpec, Place } from '../../model/topology.ts';
 import type { SaidAttachment } from './attachment.ts';
 import { placeOf } from './document.ts';
 import { itemPlace, type SaidNetwork } from './network.ts';
-import { also, areApart, Occupied, segmentOf } from './occupied.ts';
+import { also, areApart, nameIn, Occupied, segmentOf } from './occupied.ts';
 import { matchesPattern } from './pattern.ts';
 import { type Complaints, formatPlace, type Problem } from './problem.ts';
 import { overlap } from './ranges.ts';
@@ -82,7 +82,7 @@ function checkInterfaces(attachments: readonly SaidAttachment[], complaints: Com
   for (const entry of attachments) {
     const { selector, ifname } = entry.spec;
     if (selector.by !== 'name') continue;
-    const key = `${selector.name}/${ifname}`;
+    const key = `${nameIn(selector)}/${ifname}`;
     const [first] = named.get(key) ?? [];
     if (first !== undefined) {
       const message = `${selector.name} has an ${ifname} already`;
@@ -96,7 +96,8 @@ function checkInterfaces(attachments: readonly SaidAttachment[], complaints: Com
     if (selector.by !== 'pattern') continue;
     for (const [first] of named.values()) {
       if (first?.spec.selector.by !== 'name' || first.spec.ifname !== ifname) continue;
-      const { name } = first.spec.selector;
+      const { name, runtime = 'docker' } = first.spec.selector;
+      if ((selector.runtime ?? runtime) !== runtime) continue;
       if (!matchesPattern(selector.pattern, name)) continue;
       const message = `${selector.pattern} takes in ${name}, which has an ${ifname} already`;
       complaints.add(interfacePlace(entry), message, also(first.spec.place));

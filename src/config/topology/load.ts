@@ -157,11 +157,13 @@ function readExpectation(said: Said, selectors: readonly Selector[], complaints:
 
 /** Whether a container of this name can be one that the entry is about: what labels it has, the files do not say. */
 function canSelect(selector: Selector, name: string): boolean {
+  const [, runtime, own = name] = /^(docker|podman):(.*)$/.exec(name) ?? [];
+  const mayBe = (other: string | undefined): boolean => (other ?? runtime) === (runtime ?? other);
   switch (selector.by) {
     case 'name':
-      return name === selector.name;
+      return own === selector.name && mayBe(selector.runtime);
     case 'pattern':
-      return matchesPattern(selector.pattern, name);
+      return matchesPattern(selector.pattern, own) && mayBe(selector.runtime);
     case 'label':
       return true;
     case 'compose':

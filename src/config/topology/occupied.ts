@@ -1,5 +1,6 @@
 /** What is taken on the networks of a topology: addresses, MAC addresses, default routes, whole networks. */
-import type { AttachmentSpec, NetworkSpec, Place } from '../../model/topology.ts';
+import { qualifiedName } from '../../model/attachment.ts';
+import type { AttachmentSpec, NetworkSpec, Place, Selector } from '../../model/topology.ts';
 import type { SaidAttachment } from './attachment.ts';
 import { keyPlaceOf, placeOf } from './document.ts';
 import { itemPlace, type SaidNetwork } from './network.ts';
@@ -128,7 +129,7 @@ function usesOf({ spec, said, network }: SaidAttachment): Use[] {
 /** `web 4` */
 function gatewayKeys({ selector, gateways }: AttachmentSpec): string[] {
   if (selector.by !== 'name') return [];
-  return [...new Set(gateways.map(({ family }) => `${selector.name} ${family}`))];
+  return [...new Set(gateways.map(({ family }) => `${nameIn(selector)} ${family}`))];
 }
 
 function singleKey({ network, spec }: SaidAttachment): string | undefined {
@@ -146,4 +147,9 @@ function canMeet(a: Use, b: Use): boolean {
         a.segment.vlan === b.segment.vlan &&
         !/^dummy /.test(a.segment.plug)
     : !areApart(a.segment, b.segment);
+}
+
+/** A plain name is Docker's first of all, so that `docker:web` is no other container. */
+export function nameIn({ name, runtime = 'docker' }: Extract<Selector, { by: 'name' }>): string {
+  return qualifiedName({ runtime, name });
 }

@@ -305,8 +305,9 @@ const sysctls = z
 export const containerSchema = z.union([v.textAs(readContainer), selectorFields]).meta({
   title: 'container',
   description:
-    'Which containers: one by its name, several by a pattern of names with `*` and `?`, or by Compose service or label.',
-  examples: ['web', 'web-*', { compose: 'shop/web' }, { label: 'tier=db' }],
+    'Which containers: one by its name, several by a pattern of names with `*` and `?`, or by Compose service or label. ' +
+    'Before a name or pattern may go docker: or podman: where it is to be of that engine only.',
+  examples: ['web', 'podman:web', 'web-*', { compose: 'shop/web' }, { label: 'tier=db' }],
 });
 
 /** An attachment. */

@@ -1,22 +1,32 @@
 /** Which containers an entry is about, as text. */
 
 import { parseIp } from '../../model/address.ts';
-import type { ExpectSpec, Selector } from '../../model/topology.ts';
+import type { ExpectSpec, SelectedRuntime, Selector } from '../../model/topology.ts';
 import { not, type Refused } from './values.ts';
 
 /** What Docker, Podman and LXC accept in common as a name, and LXC's `@` and `+`. */
 const containerName = /^[a-zA-Z0-9_][a-zA-Z0-9_.@+-]{0,254}$/;
+/** A name, or with the engine's: `podman:web`. */
+const expectedEnd = /^(?:(?:docker|podman):)?[a-zA-Z0-9_][a-zA-Z0-9_.@+-]{0,254}$/;
 const containerPattern = /^[a-zA-Z0-9_*?][a-zA-Z0-9_.@+*?-]{0,254}$/;
 
-/** `web`, or with `*` and `?` a pattern of names. */
+/** `web`, or with `*` and `?` a pattern of names; of one engine with its name before: `podman:web`. */
 export function readContainer(text: string): Selector | Refused {
-  if (containerName.test(text)) return { by: 'name', name: text };
-  if (containerPattern.test(text)) return { by: 'pattern', pattern: text };
+  const [, engine, own = text] = /^(docker|podman):(.*)$/.exec(text) ?? [];
+  const runtime: { runtime?: SelectedRuntime } =
+    engine === 'docker' || engine === 'podman' ? { runtime: engine } : {};
+  if (containerName.test(own)) return { by: 'name', name: own, ...runtime };
+  if (containerPattern.test(own)) return { by: 'pattern', pattern: own, ...runtime };
+  return notContainer(text);
+}
+
+function notContainer(text: string): Refused {
   const [, runtime, name] = /^(docker|podman|lxc|pid|netns):(.*)$/.exec(text) ?? [];
   if (runtime === 'pid' || runtime === 'netns') {
     return not('would not be found again', 'name a container as its runtime lists it');
   }
-  if (name !== undefined) return not('has a runtime before its name', `did you mean "${name}"?`);
+  if (runtime === 'lxc') return not('is of LXC, whose containers are not seen to start');
+  if (name !== undefined) return not('has no name of a container after its runtime');
   if (text.includes('/'))
     return not('is not the name of a container', `for a Compose service: { compose: ${text} }`);
   if (text.includes('=')) return not('is not the name of a container', `for a label: { label: ${text} }`);
@@ -51,7 +61,7 @@ export function readExpect(text: string): Omit<ExpectSpec, 'place'> | Refused {
   for (const end of [from, to]) {
     if (/[*?]/.test(end)) return not('has a pattern: name one container on each side');
     const isAddress = end === to && parseIp(end) !== undefined;
-    if (!isAddress && !containerName.test(end))
+    if (!isAddress && !expectedEnd.test(end))
       return not(`has "${end}", which is not the name of a container`);
   }
   if (from === to) return not('has the same container on both sides');

@@ -134,6 +134,14 @@ describe('one attachment', () => {
     },
     { text: 'container: { label: tier= }', want: { selector: { by: 'label', key: 'tier', value: '' } } },
     { text: 'container: { label: tier }', want: { selector: { by: 'label', key: 'tier' } } },
+    {
+      text: 'container: podman:web',
+      want: { selector: { by: 'name', name: 'web', runtime: 'podman' } },
+    },
+    {
+      text: 'container: "docker:web-*"',
+      want: { selector: { by: 'pattern', pattern: 'web-*', runtime: 'docker' } },
+    },
     { text: 'container: "123"', want: { selector: { by: 'name', name: '123' } } },
     { text: 'container: web, addresses: auto', want: { addresses: 'auto' } },
     { text: 'container: web, addresses: dhcp', want: { addresses: 'dhcp' } },

@@ -15,6 +15,7 @@ export const errorCodes = {
   CONTAINER_ON_HOST_NETWORK: "The container shares the host's network namespace.",
   RUNTIME_UNAVAILABLE: 'The container runtime does not answer.',
   NETWORK_UNKNOWN: 'The network, bridge or NIC does not exist and cannot be created.',
+  VLAN_FILTERING_OFF: 'The bridge does not filter VLANs, and is not ours to switch.',
   LINK_EXISTS: 'A link of this name exists already.',
   NAME_TAKEN: 'The name is in use by something else.',
   ADDRESS_IN_USE: 'Another container has the address, or somebody on the link answers for it.',

@@ -81,7 +81,7 @@ async function followEngine(agent: Agent, engine: Engine, signal: AbortSignal): 
 const watchedColumns = {
   Open_vSwitch: ['bridges'],
   Bridge: ['name', 'ports'],
-  Port: ['name', 'tag', 'trunks', 'interfaces'],
+  Port: ['name', 'tag', 'trunks', 'vlan_mode', 'cvlans', 'other_config', 'interfaces'],
   Interface: ['name', 'ofport', 'error'],
 };
 

@@ -15,7 +15,7 @@ import { describe, type Operation, type Step } from '../model/operation.ts';
 import { observeAttachment } from '../observe/attachment.ts';
 import { lives } from '../observe/lives.ts';
 import { HostView, NetnsView } from '../observe/view.ts';
-import { saved } from '../plan/attach.ts';
+import { saved } from '../plan/kept.ts';
 import { type IfPresent, planAttach } from '../plan/plan.ts';
 import type { Host } from './host.ts';
 import { acquireLock, type Lock } from './lock.ts';
@@ -273,13 +273,18 @@ function noteOf(
     replaced: [...(seen.record?.replaced ?? []), ...replacedBy(steps, seen)],
     rules: want.rules ?? seen.record?.rules,
     taken: moving && opsOf(steps).some((op) => op.do === 'link.give') ? saved(moving) : seen.record?.taken,
+    vf:
+      network.kind === 'sriov' && moving && seen.host.vf
+        ? { uplink: network.uplink, index: seen.host.vf.index, was: seen.host.vf.is }
+        : seen.record?.vf,
     since: Date.now(),
   };
 }
 
 function madeAnew(steps: readonly Step[]): boolean {
   return opsOf(steps).some(
-    (op) => op.do === 'link.give' || (op.do === 'link.add' && op.link.kind !== 'bridge'),
+    (op) =>
+      op.do === 'link.give' || (op.do === 'link.add' && op.link.kind !== 'bridge' && op.link.kind !== 'vlan'),
   );
 }
 

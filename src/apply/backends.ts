@@ -34,13 +34,14 @@ async function runOvs(host: Host, op: Extract<Operation, { do: `ovs.${string}` }
     case 'ovs.port.add': {
       const externalIds = { ...op.externalIds };
       const portExternalIds = { [ovsMark]: String(op.group) };
-      const { bridge, port, vid: tag, trunks } = op;
-      await addPort(db, { bridge, port, tag, trunks, externalIds, portExternalIds });
+      const { bridge, port, vlans } = op;
+      const { vid: tag, ...others } = vlans;
+      await addPort(db, { bridge, port, tag, ...others, externalIds, portExternalIds });
       return;
     }
     case 'ovs.port.set': {
-      const { vid, ...trunks } = op.set;
-      await setPortVlans(db, op.port, { ...trunks, ...(vid === undefined ? {} : { tag: vid }) });
+      const { vid, ...others } = op.set;
+      await setPortVlans(db, op.port, { ...others, ...(vid === undefined ? {} : { tag: vid }) });
       return;
     }
     case 'ovs.port.del':

@@ -217,7 +217,10 @@ async function observeFacts(
       otherPorts: links.filter(
         ({ master, name }) => master === bridge.ifindex && name !== hostEnd?.name && !leavingEnds.has(name),
       ).length,
-      hasAddrs: listAddrs(host.rtnl, bridge.ifindex).some(({ scope }) => scope === 0),
+      // A VLAN of the bridge may have the host's addresses.
+      hasAddrs:
+        listAddrs(host.rtnl, bridge.ifindex).some(({ scope }) => scope === 0) ||
+        links.some(({ lower, linkNetnsid }) => linkNetnsid === undefined && lower === bridge.ifindex),
     },
     firewallRule: bridge !== undefined && (await hasFirewallRule(host, bridge.name)),
     bridgeShared: staying.some(({ network }) => network.kind === 'bridge' && network.name === bridge?.name),

@@ -71,6 +71,9 @@ async function observeDrop(
     bridge: bridge && {
       ...bridge,
       ports: links.filter(({ master }) => master === bridge.link.ifindex).length,
+      isUsed: host.state
+        .records()
+        .some(({ network }) => network.kind === 'bridge' && network.name === record.link),
     },
     ovsBridge: record.kind === 'ovs' ? await observeOvsBridge(host, record) : undefined,
     hostLink: hostLink && { ...hostLink, promotes: promotes(host, hostLink.link.name) },

@@ -10,8 +10,10 @@ import type { Link, Route } from '../model/link.ts';
 import { groupOf, isOurGroup, vlanIfnameFor } from '../model/naming.ts';
 import { promotion } from '../model/observed.ts';
 import { describe } from '../model/operation.ts';
+import { carries } from '../model/port-vlan.ts';
 import type { NetworkSpec, NotedNetwork } from '../model/topology.ts';
 import { observeNetwork } from '../observe/network.ts';
+import { portVlansOf } from '../observe/port-vlans.ts';
 import { HostView } from '../observe/view.ts';
 import type { NetworkRecord } from '../plan/drop-network.ts';
 import { hostLinkOf, type ObservedNetwork, planHostNetwork } from '../plan/network.ts';
@@ -99,6 +101,7 @@ function recordOf(
     kind: network.kind,
     link: 'bridge' in network ? network.bridge : undefined,
     hostLink,
+    ...selfVidOf(network, record, seen),
     addrs: network.hostAddresses.filter(isOurs),
     vlanIfname: vlanOf(network),
     mtu: network.kind === 'bridge' ? mtuOf(network, record, seen) : undefined,
@@ -126,6 +129,19 @@ function mtuOf(
   if (mtu === undefined || !link || isOurGroup(link.group)) return undefined;
   const was = (record?.link === bridge ? record.mtu?.was : undefined) ?? link.mtu;
   return was === mtu ? undefined : { set: mtu, was };
+}
+
+/** The VLAN that the bridge itself carries for the host's own addresses, unless it did so before. */
+function selfVidOf(
+  network: NetworkSpec,
+  record: NetworkRecord | undefined,
+  { selfVlans }: ObservedNetwork,
+): Pick<NetworkRecord, 'selfVid'> {
+  const hostLink = hostLinkOf(network);
+  if (network.kind !== 'bridge' || network.vid === undefined || hostLink === undefined) return {};
+  const { vid } = network;
+  const wasOurs = record?.hostLink === hostLink && record.selfVid === vid;
+  return wasOurs || !carries(selfVlans, vid) ? { selfVid: vid } : {};
 }
 
 const hasCidr = (all: readonly Cidr[], { ip, prefixLen }: Cidr): boolean =>
@@ -163,7 +179,7 @@ async function observe(
     name === undefined
       ? { link: undefined, type: undefined }
       : await observeNetwork(new HostView(host), name);
-  const vid = 'uplink' in network ? network.vid : undefined;
+  const vid = 'uplink' in network && 'vid' in network ? network.vid : undefined;
   const hostName = hostLinkOf(network);
   const hostLink = hostName === undefined ? undefined : exact(host, hostName);
   return {
@@ -173,6 +189,10 @@ async function observe(
     hostLink,
     hostAddrs: hostLink ? listAddrs(host.rtnl, hostLink.ifindex) : [],
     hostRoutes: hostLink && mayLose(network, record) ? routesOf(host, hostLink) : undefined,
+    selfVlans:
+      link?.kind === 'bridge' && hostName !== undefined && hostName !== link.name
+        ? portVlansOf(host.rtnl, link.ifindex)
+        : [],
     group: groupOf(randomBytes(4).readUInt32LE()),
     formerAddrs: record?.addrs ?? [],
     formerMtu: record?.link === name && record?.mtu?.set === link?.mtu ? record?.mtu?.was : undefined,

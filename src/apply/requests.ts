@@ -2,7 +2,8 @@
 
 import { PipewrightError } from '../errors.ts';
 import { delAddr, listAddrs, replaceAddr } from '../kernel/netlink/addr.ts';
-import { addLink, getLink, setLink } from '../kernel/netlink/link.ts';
+import { addPortVlan, delPortVlan } from '../kernel/netlink/bridge-vlan.ts';
+import { addAltname, addLink, changeLink, delAltname, getLink, setLink } from '../kernel/netlink/link.ts';
 import {
   addIngress,
   delIngress,
@@ -13,10 +14,10 @@ import {
 import { delRoute, replaceRoute } from '../kernel/netlink/route.ts';
 import { addRule, delRule, type NewRule } from '../kernel/netlink/rule.ts';
 import type { NetlinkSocket, Request } from '../kernel/netlink/socket.ts';
+import { setVf } from '../kernel/netlink/vf.ts';
 import { randomBytes } from '../kernel/random.ts';
-import { formatCidr, networkOf } from '../model/address.ts';
-import type { RuleSpec } from '../model/attachment.ts';
-import type { Addr, Link, NewLink, Route } from '../model/link.ts';
+import { childModeOf, type RuleSpec } from '../model/attachment.ts';
+import type { Link, NewLink } from '../model/link.ts';
 import { routeProtocol } from '../model/naming.ts';
 import type {
   LinkChange,
@@ -26,6 +27,10 @@ import type {
   SavedLink,
   Side,
 } from '../model/operation.ts';
+import { restoreAddrs, savedRoutes } from './restore.ts';
+
+/** IFA_F_NODAD. */
+const ifaNodad = 0x02;
 
 /** The two namespaces that a transaction works in. */
 export interface Sides {
@@ -98,6 +103,22 @@ export class Requests {
         return [this.#addLink(op)];
       case 'link.set':
         return [this.#setLink(op.side, op.name, op.set)];
+      case 'link.change': {
+        const request = changeLink(this.ifindex(op.side, op.name), op.change);
+        return [{ ...named(op.name, request), hints: vlanHints }];
+      }
+      case 'vf.set':
+        return [named(op.uplink, setVf(this.ifindex('host', op.uplink), op.vf, op.set))];
+      case 'altname.add':
+        return [addAltname(this.ifindex('host', op.name), op.altname)];
+      case 'altname.del':
+        return [delAltname(this.ifindex('host', op.name), op.altname)];
+      case 'vlan.add':
+      case 'vlan.del': {
+        const port = { ifindex: this.ifindex('host', op.link), self: op.self };
+        const change = op.do === 'vlan.add' ? addPortVlan : delPortVlan;
+        return [{ ...named(op.link, change(port, op.vlan)), hints: vlanHints }];
+      }
       case 'link.give':
         return this.#give(op.name, op.ifname, op.group);
       case 'link.take':
@@ -156,9 +177,11 @@ export class Requests {
   }
 
   #addLink({ side, name, link, group }: Extract<Operation, { do: 'link.add' }>): Request {
-    const request = addLink(this.#newLink(name, link, group));
+    const request = addLink(this.#newLink(side, name, link, group));
+    if (link.kind === 'bridge' && link.vlanFiltering) return { ...request, hints: vlanHints };
     if (side === 'host') return request;
     const subject = `${name} in ${this.side('guest').netns.label}`;
+    if (link.kind === 'vlan') return { ...request, subject };
     return { ...request, subject, hints: { ...request.hints, ...childHints } };
   }
 
@@ -168,7 +191,7 @@ export class Requests {
     return { ...named(name, request), hints: linkHints };
   }
 
-  #newLink(name: string, link: PlannedLink, group: number): NewLink {
+  #newLink(side: Side, name: string, link: PlannedLink, group: number): NewLink {
     const guestFd = (): number => this.side('guest').netns.fd;
     const mac = 'mac' in link && link.mac !== undefined ? { mac: link.mac } : {};
     const mtu = link.mtu === undefined ? {} : { mtu: link.mtu };
@@ -176,14 +199,22 @@ export class Requests {
       case 'bridge':
         // A bridge takes the lowest MAC among its ports, so it would change as ports come and go while neighbours keep
         // the old one. A MAC that was set stays.
-        return { name, group, up: true, ...mtu, kind: 'bridge', mac: randomMac() };
+        return {
+          name,
+          group,
+          up: true,
+          ...mtu,
+          kind: 'bridge',
+          mac: randomMac(),
+          ...(link.vlanFiltering ? { vlanFiltering: true } : {}),
+        };
       case 'vlan':
         return {
           name,
           group,
           ...mtu,
           kind: 'vlan',
-          uplink: this.ifindex('host', link.uplink),
+          uplink: this.ifindex(side, link.uplink),
           vid: link.vid,
         };
       case 'veth': {
@@ -191,13 +222,10 @@ export class Requests {
         const peer = { name: link.peer, netnsFd: guestFd(), group, ...mtu, ...mac };
         return { name, group, up: true, ...mtu, ...master, kind: 'veth', peer };
       }
-      case 'macvlan': {
-        const uplink = this.ifindex('host', link.uplink);
-        return { name, group, netnsFd: guestFd(), ...mtu, ...mac, kind: 'macvlan', uplink, mode: link.mode };
-      }
+      case 'macvlan':
       case 'ipvlan': {
         const uplink = this.ifindex('host', link.uplink);
-        return { name, group, netnsFd: guestFd(), ...mtu, kind: 'ipvlan', uplink, mode: link.mode };
+        return { name, group, netnsFd: guestFd(), ...mtu, ...mac, ...childModeOf(link), uplink };
       }
       case 'ipoib': {
         const uplink = this.ifindex('host', link.uplink);
@@ -250,7 +278,11 @@ export class Requests {
     const { mtu, group, up } = saved;
     // A bridge that is given even the one it has keeps it from then on, whatever its ports have.
     const mac = saved.mac === present ? {} : { mac: saved.mac };
-    const rename = name === saved.name ? [] : [setLink({ ifindex }, { name: saved.name })];
+    // A sub-interface is up again with the link under it, and the kernel renames only what is down.
+    const rename =
+      name === saved.name
+        ? []
+        : [setLink({ ifindex }, { up: false }), setLink({ ifindex }, { name: saved.name })];
     return [
       ...rename,
       setLink({ ifindex }, { ...mac, mtu, group }),
@@ -259,58 +291,6 @@ export class Requests {
       ...savedRoutes(saved).map((route) => replaceRoute({ ...route, dev: ifindex })),
     ];
   }
-}
-
-/**
- * What makes the addresses of a link those that were noted. The order of IPv4 addresses counts, as the first of a subnet
- * is the source address: when it is another one, all are deleted and added again.
- */
-function restoreAddrs(ifindex: number, wanted: readonly Addr[], present: readonly Addr[]): Request[] {
-  const ipv4 = (addrs: readonly Addr[]): string[] =>
-    addrs.filter(({ cidr }) => cidr.family === 4).map(addrKey);
-  const inOrder = ipv4(wanted).join() === ipv4(present).join();
-  const notIn = (addrs: readonly Addr[]): ((addr: Addr) => boolean) => {
-    const keys = new Set(addrs.map(addrKey));
-    return (addr) => (addr.cidr.family === 4 ? !inOrder : !keys.has(addrKey(addr)));
-  };
-  return [
-    ...present
-      .filter(notIn(wanted))
-      // The link-local address is the kernel's own.
-      .filter(({ cidr, scope }) => cidr.family === 4 || scope === 0)
-      .map(({ cidr, peer }) => delAddr(ifindex, cidr, peer)),
-    ...wanted.filter(notIn(present)).map(({ ifindex: _, ...addr }) => replaceAddr(ifindex, addr)),
-  ];
-}
-
-/** With the label: when a link is renamed, the kernel makes `eth1:2` of the `eth1` of all addresses but the first. */
-function addrKey({ cidr, peer, unknown = [] }: Addr): string {
-  const others = unknown.map(({ type, data }) => `${type}=${Buffer.from(data).toString('hex')}`);
-  return [formatCidr(cidr), peer, ...others].join(' ');
-}
-
-/** IFA_F_NODAD. */
-const ifaNodad = 0x02;
-
-/** RTPROT_KERNEL, and IFA_F_NOPREFIXROUTE. */
-const byKernel = 2;
-const noPrefixRoute = 0x200;
-
-/**
- * The routes of a link but for those that the kernel makes from its addresses, in an order in which they can be put back:
- * a gateway has to be reachable without one.
- */
-function savedRoutes({ addrs, routes }: SavedLink): Route[] {
-  const isMade = ({ protocol, dst }: Route): boolean =>
-    protocol === byKernel &&
-    addrs.some(
-      ({ cidr, flags, peer }) =>
-        (flags & noPrefixRoute) === 0 &&
-        dst?.prefixLen === cidr.prefixLen &&
-        dst.ip === networkOf(peer === undefined ? cidr : { ...cidr, ip: peer }),
-    );
-  const left = routes.filter((route) => !isMade(route));
-  return [...left.filter(({ gateway }) => !gateway), ...left.filter(({ gateway }) => gateway)];
 }
 
 /** A rule that has no priority of its own gets the kernel's next one. */
@@ -335,6 +315,11 @@ const childHints = {
   EINVAL: 'a macvlan of mode passthru has to be the only one on its NIC',
 };
 
+/** For a bridge. */
+const vlanHints = {
+  EOPNOTSUPP: "this kernel's bridges do not filter VLANs: use Open vSwitch (ovs:NAME)",
+};
+
 const linkHints = {
   EADDRINUSE: 'another interface on the same NIC has this MAC address: choose another one',
 };
@@ -349,8 +334,14 @@ function randomMac(): string {
 export function sideOf(op: RequestOperation): Side {
   switch (op.do) {
     case 'link.add':
+      return op.link.kind === 'vlan' ? op.side : 'host';
     case 'link.give':
     case 'link.take':
+    case 'altname.add':
+    case 'altname.del':
+    case 'vf.set':
+    case 'vlan.add':
+    case 'vlan.del':
       return 'host';
     case 'link.stash':
     case 'link.restore':
@@ -368,11 +359,21 @@ function linksOf(op: RequestOperation): [Side, string][] {
   switch (op.do) {
     case 'link.add': {
       const { link } = op;
-      if ('uplink' in link) return [['host', link.uplink]];
+      if ('uplink' in link) return [[link.kind === 'vlan' ? op.side : 'host', link.uplink]];
       return link.kind === 'veth' && link.master !== undefined ? [['host', link.master]] : [];
     }
     case 'link.set':
       return [[op.side, op.name], ...(op.set.master ? [['host', op.set.master] as [Side, string]] : [])];
+    case 'link.change':
+      return [[op.side, op.name]];
+    case 'vf.set':
+      return [['host', op.uplink]];
+    case 'altname.add':
+    case 'altname.del':
+      return [['host', op.name]];
+    case 'vlan.add':
+    case 'vlan.del':
+      return [['host', op.link]];
     case 'addr.add':
     case 'addr.del':
       return [[op.side, op.link]];

@@ -19,6 +19,7 @@ import { type CommandContext, printErrorTo, printTo, type Session } from './sess
 /** What is asked for. */
 export interface AttachRequest extends AttachOptionTexts {
   readonly dad: boolean;
+  readonly vlanFiltering: boolean;
   readonly noFirewall: boolean;
   readonly dryRun: boolean;
   readonly once: boolean;

@@ -94,13 +94,13 @@ function linkByMac(host: Host, mac: string): string {
 
 /** What the original makes of a host interface: by what it is when it exists, else by its name. */
 function networkOf(command: PipeworkAttach, hostif: string, type: NetworkType | undefined): Network {
-  const { vlanText, mac, directPhys } = command;
+  const { vlanText, mac, directPhys, bridgeVlan } = command;
   const kind = type ?? classifyHostif(hostif);
   const vid = (): { vid?: number } => (vlanText === undefined ? {} : { vid: parseVid(vlanText) });
   switch (kind) {
     case 'bridge':
-      if (vlanText !== undefined) throw refusals.vlanOnBridge();
-      return { kind: 'bridge', name: hostif };
+      if (vlanText !== undefined && !bridgeVlan) throw refusals.vlanOnBridge();
+      return { kind: 'bridge', name: hostif, ...vid() };
     case 'ovs':
       if (type === undefined) requireOvs();
       return { kind: 'ovs', name: hostif, ...vid() };

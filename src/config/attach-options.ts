@@ -13,13 +13,17 @@ import {
   type AddrSpec,
   type Attachment,
   type ContainerRef,
+  type GuestVlan,
+  ipvlanFlags,
   ipvlanModes,
   macvlanModes,
   type Network,
+  ovsVlanModes,
+  ovsVlansOf,
   type RouteSpec,
 } from '../model/attachment.ts';
 import type { NetworkType } from '../model/observed.ts';
-import { checkIfname, checkPkey, checkVid, printable } from './names.ts';
+import { checkIfname, checkPkey, checkVid, parseVids, printable } from './names.ts';
 import { parseMetric, parseTable, splitRoute, whyNoDefault } from './route-words.ts';
 
 /** As typed; what is absent was not. */
@@ -32,10 +36,23 @@ export interface AttachOptionTexts {
   readonly route?: readonly string[] | undefined;
   readonly mac?: string | undefined;
   readonly vlan?: string | undefined;
+  readonly trunks?: readonly string[] | undefined;
+  readonly vlanFiltering?: boolean | undefined;
+  readonly guestVlan?: readonly string[] | undefined;
   readonly mtu?: string | undefined;
   readonly mode?: string | undefined;
+  readonly ipvlanFlag?: string | undefined;
+  readonly sourceMac?: readonly string[] | undefined;
+  readonly spoofCheck?: string | undefined;
+  readonly vlanMode?: string | undefined;
   readonly dad?: boolean | undefined;
 }
+
+/** Those of the options that make the network. */
+type NetworkOptions = Pick<
+  AttachOptionTexts,
+  'vlan' | 'mode' | 'ipvlanFlag' | 'sourceMac' | 'spoofCheck' | 'vlanMode' | 'trunks' | 'vlanFiltering'
+>;
 
 /** A network as named on the command line: a bare name stands for whatever has this name on the host. */
 export interface NamedNetwork {
@@ -47,7 +64,7 @@ function bad(option: string, text: string, why: string): PipewrightError {
   return new PipewrightError('BAD_ARGUMENT', { op: option, subject: `"${printable(text)}"`, detail: why });
 }
 
-const kinds = ['bridge', 'ovs', 'macvlan', 'ipvlan', 'phys', 'ipoib', 'dummy'] as const;
+const kinds = ['bridge', 'ovs', 'macvlan', 'ipvlan', 'phys', 'sriov', 'ipoib', 'dummy'] as const;
 
 /** `bridge:br0`, `ovs:ovs0`, `macvlan:eth0`, `dummy`, or just `br0`. @throws PipewrightError BAD_ARGUMENT */
 export function parseNetworkName(text: string): NamedNetwork {
@@ -72,11 +89,29 @@ export function parseNetworkName(text: string): NamedNetwork {
 export function decideNetwork(
   { kind, name }: NamedNetwork,
   type: NetworkType | undefined,
-  options: Pick<AttachOptionTexts, 'vlan' | 'mode'>,
+  options: NetworkOptions,
 ): Network {
   const network = networkOf(kind ?? guessKind(name, type), name, options);
   if (network.kind !== 'macvlan' && network.kind !== 'ipvlan' && options.mode !== undefined) {
     throw bad('--mode', options.mode, `a network of kind ${network.kind} has no modes`);
+  }
+  if (network.kind !== 'ipvlan' && options.ipvlanFlag !== undefined)
+    throw bad('--ipvlan-flag', options.ipvlanFlag, `a network of kind ${network.kind} has no flags`);
+  if (options.vlanMode !== undefined && (network.kind !== 'ovs' || network.vid === undefined))
+    throw bad('--vlan-mode', options.vlanMode, 'only a port of Open vSwitch with a --vlan has one');
+  if (network.kind !== 'sriov' && options.spoofCheck !== undefined)
+    throw bad('--spoof-check', options.spoofCheck, `a network of kind ${network.kind} has no such setting`);
+  if (network.kind !== 'macvlan' && options.sourceMac !== undefined)
+    throw bad(
+      '--source-mac',
+      options.sourceMac.join(','),
+      `a network of kind ${network.kind} has no such setting`,
+    );
+  if (network.kind !== 'bridge') {
+    const why = `a network of kind ${network.kind} has no such setting`;
+    if (options.trunks !== undefined && network.kind !== 'ovs')
+      throw bad('--trunks', options.trunks.join(','), why);
+    if (options.vlanFiltering) throw bad('--vlan-filtering', name, why);
   }
   const expected = expectedType[network.kind];
   if (type !== undefined && expected !== undefined && !expected.includes(type)) {
@@ -97,6 +132,7 @@ const expectedType: { readonly [K in Network['kind']]: readonly NetworkType[] | 
   macvlan: ['nic', 'bridge', 'ovs'],
   ipvlan: ['nic', 'bridge', 'ovs'],
   phys: ['nic', 'ipoib'],
+  sriov: ['nic'],
   ipoib: ['ipoib'],
   dummy: undefined,
 };
@@ -116,39 +152,101 @@ function guessKind(name: string, type: NetworkType | undefined): Network['kind']
 function networkOf(
   kind: Network['kind'],
   name: string,
-  { vlan, mode }: Pick<AttachOptionTexts, 'vlan' | 'mode'>,
+  { vlan, mode, trunks, vlanFiltering, ipvlanFlag, sourceMac, spoofCheck, vlanMode }: NetworkOptions,
 ): Network {
   const vid = vlan === undefined || kind === 'ipoib' ? {} : { vid: parseVid(vlan) };
   switch (kind) {
-    case 'bridge':
     case 'dummy':
-      if (vlan !== undefined)
-        throw bad('--vlan', vlan, `a network of kind ${kind} has no VLANs here; use ovs, or a NIC`);
-      return kind === 'dummy' ? { kind } : { kind, name };
+      if (vlan !== undefined) throw bad('--vlan', vlan, 'a network of kind dummy has no VLANs');
+      return { kind };
+    case 'bridge':
+      return {
+        kind,
+        name,
+        ...vid,
+        ...(trunks !== undefined && { trunks: parseTrunks(trunks, vid.vid) }),
+        ...(vlanFiltering && { vlanFiltering: true }),
+      };
     case 'ovs':
-      return { kind, name, ...vid };
+      return {
+        kind,
+        name,
+        ...ovsVlansOf({
+          ...vid,
+          ...(trunks !== undefined && { trunks: parseTrunks(trunks, vid.vid) }),
+          ...(vlanMode !== undefined && {
+            vlanMode: oneOf('--vlan-mode', ovsVlanModes, vlanMode, 'native-untagged'),
+          }),
+        }),
+      };
     case 'macvlan':
-      return { kind, uplink: name, mode: oneOf(macvlanModes, mode, 'bridge'), ...vid };
+      return {
+        kind,
+        uplink: name,
+        mode: oneOf('--mode', macvlanModes, mode, 'bridge'),
+        ...(sourceMac !== undefined && { sourceMacs: parseSourceMacs(sourceMac, mode) }),
+        ...vid,
+      };
     case 'ipvlan':
-      return { kind, uplink: name, mode: oneOf(ipvlanModes, mode, 'l2'), ...vid };
+      return {
+        kind,
+        uplink: name,
+        mode: oneOf('--mode', ipvlanModes, mode, 'l2'),
+        ...(ipvlanFlag !== undefined && { flag: oneOf('--ipvlan-flag', ipvlanFlags, ipvlanFlag, 'bridge') }),
+        ...vid,
+      };
     case 'phys':
       return { kind, uplink: name, ...vid };
+    case 'sriov':
+      return { kind, uplink: name, vf: { ...vid, ...parseSpoofCheck(spoofCheck) } };
     case 'ipoib':
       return { kind, uplink: name, ...(vlan === undefined ? {} : { pkey: parsePkey(vlan) }) };
   }
 }
 
-function oneOf<T extends string>(known: readonly T[], text: string | undefined, otherwise: T): T {
+function oneOf<T extends string>(
+  option: string,
+  known: readonly T[],
+  text: string | undefined,
+  otherwise: T,
+): T {
   if (text === undefined) return otherwise;
   const found = known.find((mode) => mode === text);
-  if (!found) throw bad('--mode', text, `the mode is one of ${known.join(', ')}`);
+  if (!found) throw bad(option, text, `the ${option.replace(/^.*-/, '')} is one of ${known.join(', ')}`);
   return found;
+}
+
+function parseSpoofCheck(text: string | undefined): { spoofCheck?: boolean } {
+  return text === undefined
+    ? {}
+    : { spoofCheck: oneOf('--spoof-check', ['on', 'off'], text, 'off') === 'on' };
+}
+
+function parseSourceMacs(texts: readonly string[], mode: string | undefined): string[] {
+  if (mode !== 'source') throw bad('--source-mac', texts.join(','), 'only the mode source looks at them');
+  const macs = texts.flatMap((text) => text.split(',')).map((text) => parseMacText('--source-mac', text));
+  return [...new Set(macs)].sort();
 }
 
 function parseVid(text: string): number {
   const why = checkVid(text);
   if (why !== undefined) throw bad('--vlan', text, `it ${why}`);
   return Number(text);
+}
+
+/** `100,200-299`, several by repeating. */
+function parseTrunks(texts: readonly string[], vid: number | undefined): number[] {
+  const vids = texts.flatMap((text) =>
+    text.split(',').flatMap((part) => {
+      const range = parseVids(part);
+      if (range === undefined)
+        throw bad('--trunks', text, 'VLAN ids are as 100,200-299, each from 1 to 4094');
+      return range;
+    }),
+  );
+  if (vid !== undefined && vids.includes(vid))
+    throw bad('--trunks', texts.join(','), `${vid} is the VLAN that goes without a tag`);
+  return [...new Set(vids)].sort((a, b) => a - b);
 }
 
 function parsePkey(text: string): number {
@@ -177,6 +275,7 @@ export function parseAttachment(
     ifname,
     addrs: parseAddresses(options.address ?? [], options.gateway ?? []),
     routes: (options.route ?? []).map(parseRoute),
+    ...(options.guestVlan !== undefined && { vlans: parseGuestVlans(ifname, options.guestVlan) }),
     ...(hostIfname === undefined ? {} : { hostIfname }),
     ...(mac === undefined ? {} : { mac: parseMacOption(mac) }),
     ...(mtu === undefined ? {} : { mtu: parseMtu(mtu) }),
@@ -184,8 +283,29 @@ export function parseAttachment(
   };
 }
 
+/** `100=10.100.0.2/24,fd00:100::2/64`, or `100` for a VLAN without an address. */
+function parseGuestVlans(ifname: string, texts: readonly string[]): GuestVlan[] {
+  return texts.map((text, at) => {
+    const [vidText = '', ...rest] = text.split('=');
+    const why = checkVid(vidText) ?? checkIfname(`${ifname}.${vidText}`);
+    if (why !== undefined) throw bad('--guest-vlan', text, `${printable(vidText)} ${why}`);
+    if (texts.slice(0, at).some((other) => other.split('=')[0] === vidText))
+      throw bad('--guest-vlan', text, 'this VLAN is given twice');
+    const cidrs = rest
+      .join('=')
+      .split(',')
+      .filter((part) => part !== '')
+      .map((part) => {
+        const { cidr, gateway } = parseAddress('--guest-vlan', part);
+        if (!cidr || gateway) throw bad('--guest-vlan', part, 'a VLAN has addresses, and no gateway');
+        return cidr;
+      });
+    return { vid: Number(vidText), ifname: `${ifname}.${vidText}`, cidrs };
+  });
+}
+
 function parseAddresses(addresses: readonly string[], gateways: readonly string[]): AddrSpec[] {
-  const specs = addresses.flatMap((text) => text.split(',')).map(parseAddress);
+  const specs = addresses.flatMap((text) => text.split(',')).map((text) => parseAddress('--address', text));
   for (const gateway of gateways) specs.push({ gateway: parseGateway('--gateway', gateway) });
   for (const family of [4, 6] as const) {
     if (specs.filter((spec) => spec.gateway?.family === family).length > 1) {
@@ -204,19 +324,15 @@ function parseAddresses(addresses: readonly string[], gateways: readonly string[
   return specs;
 }
 
-function parseAddress(text: string): AddrSpec {
+function parseAddress(option: string, text: string): AddrSpec {
   const [address = '', gateway, ...rest] = text.split('@');
   const cidr = parseCidr(address);
   if (rest.length > 0 || !cidr) {
-    throw bad(
-      '--address',
-      text,
-      'an address has a prefix length, and may have a gateway: 10.0.0.2/24@10.0.0.1',
-    );
+    throw bad(option, text, 'an address has a prefix length, and may have a gateway: 10.0.0.2/24@10.0.0.1');
   }
   const why = whyNoHost(cidr);
-  if (why !== undefined) throw bad('--address', text, `no interface can have this address: ${why}`);
-  return gateway === undefined ? { cidr } : { cidr, gateway: parseGateway('--address', gateway) };
+  if (why !== undefined) throw bad(option, text, `no interface can have this address: ${why}`);
+  return gateway === undefined ? { cidr } : { cidr, gateway: parseGateway(option, gateway) };
 }
 
 function parseGateway(option: string, text: string) {
@@ -257,10 +373,13 @@ function numberOf(route: string, text: string, parse: (text: string) => number |
 }
 
 function parseMacOption(text: string): string {
-  if (text.startsWith('U:')) return macFromText(text.slice(2));
+  return text.startsWith('U:') ? macFromText(text.slice(2)) : parseMacText('--mac', text);
+}
+
+function parseMacText(option: string, text: string): string {
   const mac = parseMac(text);
   if (!mac || !isUnicastMac(mac))
-    throw bad('--mac', text, 'a MAC address is as 02:00:00:00:00:01, and not multicast; or U:TEXT');
+    throw bad(option, text, 'a MAC address is as 02:00:00:00:00:01, and not multicast; or U:TEXT');
   return mac;
 }
 

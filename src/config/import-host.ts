@@ -1,6 +1,6 @@
 /** What is on a host now -> a topology file that says the same. Pure. */
 import { type Cidr, formatCidr } from '../model/address.ts';
-import type { Network } from '../model/attachment.ts';
+import { childModeOf, type Network, ovsVlansOf, vidOf } from '../model/attachment.ts';
 import type { FoundContainer, FoundHost, FoundInterface } from '../model/found.ts';
 import type { Rule } from '../model/link.ts';
 import type { NotedNetwork } from '../model/topology.ts';
@@ -97,6 +97,9 @@ class HostDraft {
       ...(isSilent && { gateway: 'none' as const }),
       ...ownVlans(network, file.plug),
       ...interfaceFields(found, file.mtu, rules),
+      ...(record?.want?.vlans?.length && {
+        vlans: record.want.vlans.map(({ vid, cidrs }) => ({ vid, addresses: cidrs.map(formatCidr) })),
+      }),
       ...(routes.length > 0 && { routes: [...routes] }),
     };
     const comments = [...this.#comments.splice(0), ...(record ? [] : [foreign])];
@@ -200,13 +203,20 @@ function plugOf(spec: NotedNetwork): Network {
   const vid = 'vid' in spec && spec.vid !== undefined ? { vid: spec.vid } : {};
   switch (spec.kind) {
     case 'bridge':
-      return { kind: 'bridge', name: spec.bridge };
+      return {
+        kind: 'bridge',
+        name: spec.bridge,
+        ...vid,
+        ...(spec.trunks && { trunks: spec.trunks }),
+        ...(spec.vlanFiltering && { vlanFiltering: true }),
+      };
     case 'ovs':
-      return { kind: 'ovs', name: spec.bridge, ...vid, ...(spec.trunks && { trunks: spec.trunks }) };
+      return { kind: 'ovs', name: spec.bridge, ...ovsVlansOf(spec) };
     case 'macvlan':
-      return { kind: 'macvlan', uplink: spec.uplink, mode: spec.mode, ...vid };
     case 'ipvlan':
-      return { kind: 'ipvlan', uplink: spec.uplink, mode: spec.mode, ...vid };
+      return { ...childModeOf(spec), uplink: spec.uplink, ...vid };
+    case 'sriov':
+      return { kind: 'sriov', uplink: spec.uplink, vf: spec.vf };
     case 'phys':
       return { kind: 'phys', uplink: spec.uplink, ...vid };
     case 'dummy':
@@ -219,24 +229,40 @@ function written(network: Network): WrittenNetwork {
   const vlan = 'vid' in network && network.vid !== undefined ? { vlan: network.vid } : {};
   switch (network.kind) {
     case 'bridge':
-      return { kind: 'bridge', bridge: network.name };
+      return {
+        kind: 'bridge',
+        bridge: network.name,
+        ...vlan,
+        ...(network.trunks && { trunks: [...network.trunks] }),
+        ...(network.vlanFiltering && { vlanFiltering: true }),
+      };
     case 'ovs':
       return {
         kind: 'ovs',
         bridge: network.name,
         ...vlan,
         ...(network.trunks && { trunks: [...network.trunks] }),
+        ...(network.vlanMode && { vlanMode: network.vlanMode }),
+        ...(network.cvlans && { cvlans: [...network.cvlans] }),
+        ...(network.qinqEthtype && { qinqEthtype: network.qinqEthtype }),
       };
     case 'macvlan': {
       const mode = network.mode === 'bridge' ? {} : { mode: network.mode };
-      return { kind: 'macvlan', uplink: network.uplink, ...mode, ...vlan };
+      const sources = network.sourceMacs && { sourceMacs: [...network.sourceMacs] };
+      return { kind: 'macvlan', uplink: network.uplink, ...mode, ...sources, ...vlan };
     }
     case 'ipvlan': {
       const mode = network.mode === 'l2' ? {} : { mode: network.mode };
-      return { kind: 'ipvlan', uplink: network.uplink, ...mode, ...vlan };
+      const flag = network.flag && { flag: network.flag };
+      return { kind: 'ipvlan', uplink: network.uplink, ...mode, ...flag, ...vlan };
     }
     case 'phys':
       return { kind: 'phys', uplink: network.uplink, ...vlan };
+    case 'sriov': {
+      const { vid, spoofCheck } = network.vf;
+      const check = spoofCheck === undefined ? {} : { spoofCheck };
+      return { kind: 'sriov', uplink: network.uplink, ...(vid !== undefined && { vlan: vid }), ...check };
+    }
     case 'ipoib':
     case 'dummy':
       return { kind: 'dummy' };
@@ -245,7 +271,12 @@ function written(network: Network): WrittenNetwork {
 
 /** Without VLANs, which an attachment can have of its own. */
 function placeOf(network: Network): string {
-  const mode = 'mode' in network ? network.mode : '';
+  const mode =
+    'mode' in network
+      ? JSON.stringify(childModeOf(network))
+      : network.kind === 'sriov'
+        ? network.vf.spoofCheck
+        : '';
   return [
     network.kind,
     'name' in network ? network.name : 'uplink' in network ? network.uplink : '',
@@ -254,7 +285,7 @@ function placeOf(network: Network): string {
 }
 
 const vlansOf = (network: Network): string =>
-  `${('vid' in network && network.vid) || ''} ${('trunks' in network && network.trunks?.join()) || ''}`;
+  `${vidOf(network) ?? ''} ${('trunks' in network && network.trunks?.join()) || ''}`;
 const hasVlans = (network: Network): boolean => vlansOf(network).trim() !== '';
 
 const isSame = (a: Network, b: Network): boolean => placeOf(a) === placeOf(b) && vlansOf(a) === vlansOf(b);
@@ -266,15 +297,17 @@ const canPlug = (network: Network, file: Network): boolean =>
 /** What an attachment says of its VLANs where they are not its network's. */
 function ownVlans(network: Network, file: Network): { vlan?: number; trunks?: number[] } {
   if (vlansOf(network) === vlansOf(file)) return {};
-  if ('vid' in network && network.vid !== undefined) return { vlan: network.vid };
-  return network.kind === 'ovs' && network.trunks ? { trunks: [...network.trunks] } : {};
+  const vlan = vidOf(network);
+  const trunks = 'trunks' in network ? network.trunks : undefined;
+  return { ...(vlan !== undefined && { vlan }), ...(trunks && { trunks: [...trunks] }) };
 }
 
 function nameFor(network: Network): string {
   const name = 'name' in network ? network.name : 'uplink' in network ? network.uplink : network.kind;
   const plain = name.replace(/[^a-zA-Z0-9_.-]/g, '-').replace(/^[^a-zA-Z0-9]+/, '');
-  const vid = 'vid' in network && network.vid !== undefined ? `-${network.vid}` : '';
-  const trunk = network.kind === 'ovs' && network.trunks ? '-trunk' : '';
+  const vlan = vidOf(network);
+  const vid = vlan === undefined ? '' : `-${vlan}`;
+  const trunk = 'trunks' in network && network.trunks ? '-trunk' : '';
   const isUsual = ['bridge', 'ovs', 'macvlan', 'dummy'].includes(network.kind);
   return `${plain}${vid}${trunk}${isUsual ? '' : `-${network.kind}`}`;
 }

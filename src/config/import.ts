@@ -138,7 +138,8 @@ class Draft {
         ? this.#network(`${name}${suffix}-phys`, { kind: 'phys', uplink: hostif, ...tagged })
         : this.#network(`${name}${suffix}`, { kind: 'macvlan', uplink: hostif, ...tagged });
     }
-    if (hostif.startsWith('br')) return this.#network(name, { kind: 'bridge', bridge: hostif });
+    if (hostif.startsWith('br'))
+      return this.#network(`${name}${suffix}`, { kind: 'bridge', bridge: hostif, ...tagged });
     if (hostif.startsWith('ovs'))
       return this.#network(`${name}${suffix}`, { kind: 'ovs', bridge: hostif, ...tagged });
     return this.#network('dummy', { kind: 'dummy' });

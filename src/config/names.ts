@@ -31,6 +31,14 @@ export function checkVid(text: string): string | undefined {
   return /^[1-9]\d{0,3}$/.test(text) && Number(text) <= 4094 ? undefined : 'is not a VLAN id from 1 to 4094';
 }
 
+/** `100`, or `200-299` with both included; undefined when it is neither. 0 stands for frames without a tag. */
+export function parseVids(text: string, least: 0 | 1 = 1): number[] | undefined {
+  const [, from, to = from] = /^(\d{1,4})(?:\s*-\s*(\d{1,4}))?$/.exec(text.trim()) ?? [];
+  const [first, last] = [Number(from), Number(to)];
+  if (!(first >= least && last <= 4094 && first <= last)) return undefined;
+  return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+}
+
 /**
  * Why this text is no InfiniBand partition key, as the end of a sentence; undefined when it is hexadecimal, with or
  * without `0x`, and of the values that ipoib accepts (the top bit is the kernel's: membership).

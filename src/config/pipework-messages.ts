@@ -33,7 +33,11 @@ export const refusals = {
     refuse(`Mac address ${printable(mac)} specified for interface but no host interface matched.`),
   unknownHostif: (hostif: string) => refuse(`I do not know how to setup interface ${printable(hostif)}.`),
   needOvs: () => refuse('Need OVS installed on the system to create an ovs bridge'),
-  vlanOnBridge: () => refuse('VLAN configuration currently unsupported for Linux bridge.'),
+  vlanOnBridge: () =>
+    new PipeworkRefusal([
+      'VLAN configuration currently unsupported for Linux bridge.',
+      'To have the bridge filter VLANs, give --bridge-vlan or set PIPEWORK_BRIDGE_VLAN=1.',
+    ]),
   macOnIpoib: () => refuse('MACADDR configuration unsupported for IPoIB interfaces.'),
   linkExistsAndIsUp: (ifname: string) => new PipeworkRefusal([`Link ${ifname} exists and is up`], 'stdout'),
   dockerMissing: (guest: string) =>

@@ -26,6 +26,8 @@ Options, in any order before <guest>:
   -i NAME        name of the interface in the container (eth1)
   -l NAME        name of the host's end, on a bridge
   -a 4|6         accept only addresses of this family
+  --bridge-vlan  take @vlan on a Linux bridge, which filters VLANs then;
+                 PIPEWORK_BRIDGE_VLAN=1 in the environment does the same
   --direct-phys  move the NIC itself into the container
   --stay         with dhcp and without the agent: leave a process that renews the lease
   --no-firewall  leave out the firewall rule that lets containers on one bridge reach each other

@@ -24,6 +24,8 @@ export interface PipeworkAttach {
   /** The MAC address of `mac:...`, in lower case. */
   readonly byMac?: string;
   readonly directPhys: boolean;
+  /** Takes a VLAN on a Linux bridge, which the original refuses. */
+  readonly bridgeVlan?: true;
   readonly once: boolean;
   /** A process is left that renews the lease. */
   readonly stay: boolean;
@@ -116,7 +118,8 @@ export function parsePipework(argv: readonly string[], host: HostFacts): Pipewor
   if (byMac === undefined && !exists) refuseIfname(hostif);
   parseContainerRef(guest);
   const [macText = '', vlanText = ''] = macAndVlan.split('@');
-  refuseVlan(vlanText, kind);
+  const bridgeVlan = options.has('--bridge-vlan');
+  refuseVlan(vlanText, kind, bridgeVlan);
   const hostIfname = options.get('-l') || undefined;
   for (const name of [ifname, hostIfname]) if (name !== undefined) refuseIfname(name);
   const mac = macText === '' ? undefined : parseMacWord(macText);
@@ -125,6 +128,7 @@ export function parsePipework(argv: readonly string[], host: HostFacts): Pipewor
     hostif,
     ...(byMac !== undefined && { byMac: parseByMac(byMac) }),
     directPhys: options.has('--direct-phys'),
+    ...(bridgeVlan && { bridgeVlan }),
     once: options.has('--once'),
     stay: options.has('--stay'),
     firewall: !options.has('--no-firewall'),
@@ -137,7 +141,16 @@ export function parsePipework(argv: readonly string[], host: HostFacts): Pipewor
   };
 }
 
-const flags = ['--direct-phys', '--wait', '--no-firewall', '--once', '--stay', '--help', '--version'];
+const flags = [
+  '--bridge-vlan',
+  '--direct-phys',
+  '--wait',
+  '--no-firewall',
+  '--once',
+  '--stay',
+  '--help',
+  '--version',
+];
 const valued = ['-i', '-l', '-a'];
 
 /** Options up to the container's name, the second word; what follows it is never an option. */
@@ -178,9 +191,9 @@ function refuseIfname(name: string): void {
 }
 
 /** Refuses what cannot be right on any kind of network; on an existing link it may yet be a VLAN id or a partition key. */
-function refuseVlan(text: string, kind: NewHostif | undefined): void {
+function refuseVlan(text: string, kind: NewHostif | undefined, bridgeVlan: boolean): void {
   if (text === '') return;
-  if (kind === 'bridge') throw refusals.vlanOnBridge();
+  if (kind === 'bridge' && !bridgeVlan) throw refusals.vlanOnBridge();
   if (kind !== undefined || checkPkey(text) !== undefined) parseVid(text);
 }
 

@@ -1,6 +1,7 @@
 /** The unit of configuration: one wanted interface of one container on one network. */
 import type { Cidr, Family } from './address.ts';
 import type { DhcpSpec } from './lease.ts';
+import type { VfSettings } from './sriov.ts';
 
 /** Who owns the network namespace that an interface goes to. */
 export interface ContainerRef {
@@ -11,36 +12,109 @@ export interface ContainerRef {
 }
 
 /** `ip link add ... type macvlan mode MODE`. */
-export const macvlanModes = ['bridge', 'private', 'vepa', 'passthru'] as const;
+export const macvlanModes = ['bridge', 'private', 'vepa', 'passthru', 'source'] as const;
 export type MacvlanMode = (typeof macvlanModes)[number];
 /** `ip link add ... type ipvlan mode MODE`. */
 export const ipvlanModes = ['l2', 'l3', 'l3s'] as const;
 export type IpvlanMode = (typeof ipvlanModes)[number];
+/** `ip link add ... type ipvlan mode MODE FLAG`: which of the children of a NIC reach each other. */
+export const ipvlanFlags = ['bridge', 'private', 'vepa'] as const;
+export type IpvlanFlag = (typeof ipvlanFlags)[number];
+
+/** What a child of a NIC is. Mode and flag of an ipvlan are those of all ipvlan children of the NIC. */
+export type ChildMode =
+  | {
+      readonly kind: 'macvlan';
+      readonly mode: MacvlanMode;
+      /** In mode `source`: it only takes what comes from these MAC addresses; sorted. */
+      readonly sourceMacs?: readonly string[];
+    }
+  | { readonly kind: 'ipvlan'; readonly mode: IpvlanMode; readonly flag?: IpvlanFlag };
+
+/** Only what says which child it is. */
+export function childModeOf(of: ChildMode): ChildMode {
+  if (of.kind === 'ipvlan') return { kind: of.kind, mode: of.mode, ...(of.flag && { flag: of.flag }) };
+  const { kind, mode, sourceMacs } = of;
+  return { kind, mode, ...(sourceMacs && { sourceMacs }) };
+}
+
+/** A Linux bridge, and the VLANs of the port: with neither `vid` nor `trunks` those that the bridge gives a new port. */
+export interface BridgeNetwork {
+  readonly kind: 'bridge';
+  readonly name: string;
+  /** What the port carries without a tag, `bridge vlan add vid VID pvid untagged`. */
+  readonly vid?: number;
+  /** What it carries with tags, ascending. */
+  readonly trunks?: readonly number[];
+  /** A bridge that pipewright did not make may be switched to VLAN filtering, and is. */
+  readonly vlanFiltering?: true;
+}
+
+/** What a port of Open vSwitch with a tag and trunks, or a tunnel of VLANs, does; see ovs-vswitchd.conf.db(5). */
+export const ovsVlanModes = ['native-tagged', 'native-untagged', 'dot1q-tunnel'] as const;
+export type OvsVlanMode = (typeof ovsVlanModes)[number];
+/** Of the outer tag of a tunnel. */
+export const qinqEthtypes = ['802.1ad', '802.1q'] as const;
+export type QinqEthtype = (typeof qinqEthtypes)[number];
+
+/** The VLANs of a port of Open vSwitch: with neither `vid` nor `trunks` it carries every VLAN. */
+export interface OvsVlans {
+  /** Its tag; with trunks its native VLAN, of a tunnel the outer one. */
+  readonly vid?: number;
+  /** VLANs that pass with their tags, sorted; 0 for frames without one. */
+  readonly trunks?: readonly number[];
+  /** Absent: an access port with a `vid`, else a trunk. */
+  readonly vlanMode?: OvsVlanMode;
+  /** The inner VLANs that a tunnel takes, sorted; absent: all. */
+  readonly cvlans?: readonly number[];
+  /** Absent: 802.1ad. */
+  readonly qinqEthtype?: QinqEthtype;
+}
+
+/** Only the VLANs, as the port has them: with a tag and trunks it is native-untagged unless something else is said. */
+export function ovsVlansOf({ vid, trunks, vlanMode, cvlans, qinqEthtype }: OvsVlans): OvsVlans {
+  const mode = vid === undefined ? undefined : (vlanMode ?? (trunks && 'native-untagged'));
+  const tunnel = mode === 'dot1q-tunnel' && {
+    ...(cvlans && { cvlans }),
+    ...(qinqEthtype && { qinqEthtype }),
+  };
+  return {
+    ...(vid !== undefined && { vid }),
+    ...(trunks && { trunks }),
+    ...(mode && { vlanMode: mode }),
+    ...tunnel,
+  };
+}
+
+/** A virtual function of a NIC, whichever is free, moved into the container. */
+export interface SriovNetwork {
+  readonly kind: 'sriov';
+  readonly uplink: string;
+  /** What the NIC's switch makes of it. */
+  readonly vf: Omit<VfSettings, 'mac'>;
+}
 
 /** A host-side place to plug into. */
 export type Network =
   /** A Linux bridge; created when it does not exist. */
-  | { readonly kind: 'bridge'; readonly name: string }
-  /**
-   * An Open vSwitch bridge; created when it does not exist. `vid` is the port's tag; `trunks` are the VLANs that pass with
-   * their tags, sorted, 0 for frames without one. Without either the port carries every VLAN.
-   */
-  | {
-      readonly kind: 'ovs';
-      readonly name: string;
-      readonly vid?: number;
-      readonly trunks?: readonly number[];
-    }
-  /** A macvlan child of a NIC, or of its 802.1Q sub-interface when `vid` is given. */
-  | { readonly kind: 'macvlan'; readonly uplink: string; readonly mode: MacvlanMode; readonly vid?: number }
-  /** An ipvlan child, likewise. */
-  | { readonly kind: 'ipvlan'; readonly uplink: string; readonly mode: IpvlanMode; readonly vid?: number }
+  | BridgeNetwork
+  /** An Open vSwitch bridge; created when it does not exist. */
+  | (OvsVlans & { readonly kind: 'ovs'; readonly name: string })
+  /** A macvlan or ipvlan child of a NIC, or of its 802.1Q sub-interface when `vid` is given. */
+  | (ChildMode & { readonly uplink: string; readonly vid?: number })
   /** The NIC itself (or its 802.1Q sub-interface), moved into the container. */
   | { readonly kind: 'phys'; readonly uplink: string; readonly vid?: number }
+  | SriovNetwork
   /** An IPoIB child; `pkey` is the partition key. */
   | { readonly kind: 'ipoib'; readonly uplink: string; readonly pkey?: number }
   /** An interface that leads nowhere. */
   | { readonly kind: 'dummy' };
+
+/** The VLAN of what a network's interfaces send without a tag, wherever it is said. */
+export function vidOf(network: object): number | undefined {
+  const of = 'vf' in network ? (network.vf as VfSettings) : network;
+  return 'vid' in of ? (of.vid as number | undefined) : undefined;
+}
 
 /** One address of an interface, and the default gateway that is reached through it. */
 export interface AddrSpec {
@@ -77,6 +151,13 @@ export interface RateSpec {
   readonly out?: number;
 }
 
+/** An 802.1Q sub-interface in the container, `ip link add link eth1 name eth1.100 type vlan id 100`, with its addresses. */
+export interface GuestVlan {
+  readonly vid: number;
+  readonly ifname: string;
+  readonly cidrs: readonly Cidr[];
+}
+
 /** One wanted interface of one container on one network. What is absent is left as it is. */
 export interface Attachment {
   readonly container: ContainerRef;
@@ -93,6 +174,8 @@ export interface Attachment {
   /** Of the interface: `ipv4/forwarding` stands for net/ipv4/conf/IFNAME/forwarding. */
   readonly sysctls?: Readonly<Record<string, string>>;
   readonly rate?: RateSpec;
+  /** Sub-interfaces for VLANs that come with tags. Absent: those that are there stay. */
+  readonly vlans?: readonly GuestVlan[];
   /** Lower-case MAC address of the interface in the container. */
   readonly mac?: string;
   /** Bytes; by default that of the network's link. */

@@ -1,12 +1,11 @@
 /** What the kernel holds in one network namespace, as plain data: links, addresses, routes, rules, neighbours. */
 import type { Cidr, Family } from './address.ts';
-import type { IpvlanMode, MacvlanMode } from './attachment.ts';
+import type { ChildMode, IpvlanFlag, IpvlanMode, MacvlanMode } from './attachment.ts';
 
 /** The part of a link that depends on its kind, `ip -d link`. An ifindex is of the same namespace. */
 export type LinkKind =
   | { readonly kind: 'bridge'; readonly vlanFiltering?: boolean }
-  | { readonly kind: 'macvlan'; readonly uplink: number; readonly mode: MacvlanMode }
-  | { readonly kind: 'ipvlan'; readonly uplink: number; readonly mode: IpvlanMode }
+  | (ChildMode & { readonly uplink: number })
   | { readonly kind: 'vlan'; readonly uplink: number; readonly vid: number }
   | { readonly kind: 'dummy' }
   | { readonly kind: 'ifb' }
@@ -77,14 +76,18 @@ export interface Link {
   readonly promotesSecondaries?: boolean | undefined;
   /** `net.ipv6.conf.LINK.disable_ipv6`; absent where the link has no IPv6. */
   readonly ipv6Disabled?: boolean | undefined;
-  /** By kind: `mode` of macvlan and ipvlan, `vid` of vlan, `vni` of vxlan, `pkey` of ipoib, `vlanFiltering` of bridge. */
+  /** By kind: `mode` of macvlan and ipvlan, `sourceMacs` of macvlan, `flag` of ipvlan, `vid` of vlan, `vni` of vxlan, `pkey` of ipoib, `vlanFiltering` and `defaultPvid` of bridge. */
   readonly data: {
-    readonly mode?: MacvlanMode | IpvlanMode | 'source';
+    readonly mode?: MacvlanMode | IpvlanMode;
+    readonly flag?: IpvlanFlag;
+    readonly sourceMacs?: readonly string[];
     readonly vid?: number;
     readonly vlanProtocol?: '802.1Q' | '802.1ad';
     readonly vni?: number;
     readonly pkey?: number;
     readonly vlanFiltering?: boolean;
+    /** The VLAN that a bridge gives a new port, without a tag; 0: none. */
+    readonly defaultPvid?: number;
   };
   /** Attributes this program does not know, as they came. */
   readonly unknown: readonly RawAttr[];

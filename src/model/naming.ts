@@ -51,6 +51,11 @@ export function ifbNameFor(ifname: string): string {
     .slice(0, ifnameMax - 3)}`;
 }
 
+/** Alternative name of a bridge that somebody else made and we switched to VLAN filtering, until that is taken back. */
+export function filteringMark(bridge: string): string {
+  return `pipewright-vlan-filtering-${bridge}`;
+}
+
 /** The name of the 802.1Q sub-interface of a NIC: `eth0.100`, or a stable short form when that does not fit. */
 export function vlanIfnameFor(uplink: string, vid: number): string {
   const plain = `${uplink}.${vid}`;

@@ -2,6 +2,8 @@
 import type { Attachment, Network, RuleSpec } from './attachment.ts';
 import type { Addr, Link, Route, Rule } from './link.ts';
 import type { SavedLink } from './operation.ts';
+import type { PortVlan } from './port-vlan.ts';
+import type { TakenVf, VfSettings } from './sriov.ts';
 
 /** What the network's name stands for on the host. */
 export type NetworkType = 'bridge' | 'ovs' | 'ipoib' | 'nic';
@@ -21,6 +23,10 @@ export interface ObservedOvsPort {
   readonly vid: number | undefined;
   /** Sorted; empty: every VLAN, unless there is a `vid`. */
   readonly trunks: readonly number[];
+  readonly vlanMode?: string | undefined;
+  /** Sorted. */
+  readonly cvlans?: readonly number[] | undefined;
+  readonly qinqEthtype?: string | undefined;
 }
 
 /** The host's side. */
@@ -35,8 +41,15 @@ export interface ObservedHost {
   readonly hostEnd: Link | undefined;
   /** Name of the bridge that the host's end is a port of. */
   readonly hostEndMaster: string | undefined;
+  /** The VLAN that this bridge gives a new port. */
+  readonly hostEndPvid?: number | undefined;
+  /** The VLANs of the host's end, where it is a port of a bridge that filters them or the attachment says some. */
+  readonly portVlans: readonly PortVlan[];
   /** The NIC that moves into the container. */
   readonly moving: LinkWithAddrs | undefined;
+  /** Of a network of virtual functions: the one that is given, or was, and how many there are and could be. */
+  readonly vf?: { readonly index: number; readonly is: VfSettings } | undefined;
+  readonly vfs?: { readonly made: number; readonly most: number } | undefined;
   /** Where the port of the host's end is in Open vSwitch, whatever bridge it is on. */
   readonly ovsPort: ObservedOvsPort | undefined;
   /** Ports that we made whose link is gone, with the container they were for. */
@@ -48,12 +61,23 @@ export interface ObservedHost {
 /** The sysctl that has the next IPv4 address of a subnet take the place of the first when that is deleted. */
 export const promotion = 'ipv4/promote_secondaries';
 
+/** A sub-interface of the container's interface that is asked for, or was. */
+export interface ObservedVlan {
+  readonly ifname: string;
+  /** The link of this name; undefined when there is none. */
+  readonly link: LinkWithAddrs | undefined;
+  /** IPv6 is switched off on it; where there is none yet, on new ones. */
+  readonly ipv6Disabled: boolean;
+}
+
 /** The container's side. */
 export interface ObservedGuest {
   /** A process of the container, where one is known. */
   readonly pid: number | undefined;
   /** The link that has the wanted name already, with the routes that leave by it. */
   readonly link: LinkWithAddrs | undefined;
+  /** Its sub-interfaces. */
+  readonly vlans: readonly ObservedVlan[];
   /** IPv6 is switched off on the link; where there is none yet, on new ones. */
   readonly ipv6Disabled: boolean;
   /** Of the link, or where there is none yet, of new ones: the sysctls that are asked for and {@link promotion}, by key. */
@@ -115,6 +139,8 @@ export interface AttachmentRecord {
   readonly replaced: readonly Route[];
   /** The NIC that was moved into the container. */
   readonly taken: SavedLink | undefined;
+  /** The virtual function that this NIC is. */
+  readonly vf?: TakenVf | undefined;
   /** Who asked for it: a command line of the moment, or what is kept (a file, or a command that the agent keeps). */
   readonly origin?: 'once' | 'command' | 'kept' | undefined;
   /** What was asked for, so that it can be asked for again in the container's next life. */

@@ -1,8 +1,10 @@
 /** What a plan consists of: operations as plain data, each with its reason and with what takes it back. */
 import { type Cidr, formatCidr } from './address.ts';
-import type { IpvlanMode, MacvlanMode, RuleSpec } from './attachment.ts';
+import type { ChildMode, OvsVlanMode, OvsVlans, QinqEthtype, RuleSpec } from './attachment.ts';
 import type { Addr, Route } from './link.ts';
+import { formatVids, formatVlan, type PortVlan } from './port-vlan.ts';
 import { mainTable } from './route.ts';
+import type { VfSettings } from './sriov.ts';
 
 /** Which of the two namespaces: the one the program runs for, or the container's. */
 export type Side = 'host' | 'guest';
@@ -10,9 +12,9 @@ export type Side = 'host' | 'guest';
 /** The link that `link.add` makes. Links are named; the executor finds their ifindex. */
 export type PlannedLink =
   /** Born on the host, with its MAC address pinned. */
-  | { readonly kind: 'bridge'; readonly mtu?: number }
-  /** 802.1Q sub-interface, born on the host. */
-  | { readonly kind: 'vlan'; readonly uplink: string; readonly vid: number; readonly mtu: number }
+  | { readonly kind: 'bridge'; readonly mtu?: number; readonly vlanFiltering?: true }
+  /** 802.1Q sub-interface of a link of the side that it is born on. */
+  | { readonly kind: 'vlan'; readonly uplink: string; readonly vid: number; readonly mtu?: number }
   /** A pair: `name` on the host, up and on `master`, `peer` in the container. */
   | {
       readonly kind: 'veth';
@@ -21,14 +23,7 @@ export type PlannedLink =
       readonly mtu: number;
       readonly mac?: string;
     }
-  | {
-      readonly kind: 'macvlan';
-      readonly uplink: string;
-      readonly mode: MacvlanMode;
-      readonly mtu: number;
-      readonly mac?: string;
-    }
-  | { readonly kind: 'ipvlan'; readonly uplink: string; readonly mode: IpvlanMode; readonly mtu: number }
+  | (ChildMode & { readonly uplink: string; readonly mtu: number; readonly mac?: string })
   | { readonly kind: 'ipoib'; readonly uplink: string; readonly pkey?: number; readonly mtu: number }
   | { readonly kind: 'dummy'; readonly mtu?: number; readonly mac?: string }
   /** Up, and in the container. */
@@ -47,7 +42,13 @@ export interface LinkChange {
 export interface PortVlans {
   readonly vid?: number | null;
   readonly trunks?: readonly number[];
+  readonly vlanMode?: OvsVlanMode | null;
+  readonly cvlans?: readonly number[];
+  readonly qinqEthtype?: QinqEthtype | null;
 }
+
+/** What depends on the kind of a link and can be changed while it exists. */
+export type KindChange = { readonly kind: 'bridge'; readonly vlanFiltering: boolean } | ChildMode;
 
 /** What a NIC loses when it leaves the host, to be given back with it. */
 export interface SavedLink {
@@ -77,7 +78,7 @@ export interface PlannedRoute {
 
 /** One change of the kernel, of Open vSwitch or of the firewall. */
 export type Operation =
-  /** `side` is where the link is born; a bridge, a vlan and the first end of a veth are always the host's. */
+  /** `side` is where the link is born; a bridge and the first end of a veth are always the host's. */
   | {
       readonly do: 'link.add';
       readonly side: Side;
@@ -86,6 +87,23 @@ export type Operation =
       readonly group: number;
     }
   | { readonly do: 'link.set'; readonly side: Side; readonly name: string; readonly set: LinkChange }
+  | {
+      readonly do: 'link.change';
+      readonly side: Side;
+      readonly name: string;
+      readonly change: KindChange;
+    }
+  /** What a NIC makes of one of its virtual functions. */
+  | { readonly do: 'vf.set'; readonly uplink: string; readonly vf: number; readonly set: VfSettings }
+  /** Another name of a link of the host, by which it is marked. */
+  | { readonly do: 'altname.add' | 'altname.del'; readonly name: string; readonly altname: string }
+  /** A VLAN of a port of a Linux bridge, or with `self` of the bridge itself. */
+  | {
+      readonly do: 'vlan.add' | 'vlan.del';
+      readonly link: string;
+      readonly self?: true;
+      readonly vlan: PortVlan;
+    }
   /** Only a link of this group is deleted, when one is given: what somebody else made meanwhile stays. */
   | { readonly do: 'link.del'; readonly side: Side; readonly name: string; readonly onlyGroup?: number }
   /**
@@ -142,8 +160,7 @@ export type Operation =
       readonly do: 'ovs.port.add';
       readonly bridge: string;
       readonly port: string;
-      readonly vid?: number;
-      readonly trunks?: readonly number[];
+      readonly vlans: OvsVlans;
       readonly group: number;
       readonly externalIds: Readonly<Record<string, string>>;
     }
@@ -181,8 +198,9 @@ function newLink(name: string, link: PlannedLink): string {
   const mac = 'mac' in link && link.mac ? ` address ${link.mac}` : '';
   switch (link.kind) {
     case 'bridge':
+      return `link add ${name}${mtu} type bridge${link.vlanFiltering ? ' vlan_filtering 1' : ''}`;
     case 'dummy':
-      return `link add ${name}${mtu}${mac} type ${link.kind}`;
+      return `link add ${name}${mtu}${mac} type dummy`;
     case 'ifb':
       return `link add ${name} up netns GUEST type ifb`;
     case 'vlan':
@@ -191,7 +209,7 @@ function newLink(name: string, link: PlannedLink): string {
       return `link add ${name} up${mtu}${link.master ? ` master ${link.master}` : ''} type veth peer name ${link.peer}${mtu}${mac} netns GUEST`;
     case 'macvlan':
     case 'ipvlan':
-      return `link add link ${link.uplink} name ${name}${mtu}${mac} netns GUEST type ${link.kind} mode ${link.mode}`;
+      return `link add link ${link.uplink} name ${name}${mtu}${mac} netns GUEST type ${childMode(link)}`;
     case 'ipoib':
       return `link add link ${link.uplink} name ${name}${mtu} netns GUEST type ipoib${link.pkey === undefined ? '' : ` pkey 0x${link.pkey.toString(16)}`}`;
   }
@@ -207,6 +225,27 @@ function change(set: LinkChange): string {
   return words.join(' ');
 }
 
+function vfSettings({ mac, vid, spoofCheck }: VfSettings): string {
+  const words = [
+    ...(mac === undefined ? [] : ['mac', mac]),
+    ...(vid === undefined ? [] : ['vlan', vid]),
+    ...(spoofCheck === undefined ? [] : ['spoofchk', spoofCheck ? 'on' : 'off']),
+  ];
+  return words.map((word) => ` ${word}`).join('');
+}
+
+function kindChange(change: KindChange): string {
+  return change.kind === 'bridge'
+    ? `type bridge vlan_filtering ${Number(change.vlanFiltering)}`
+    : `type ${childMode(change)}`;
+}
+
+function childMode(of: ChildMode): string {
+  if (of.kind === 'ipvlan') return `ipvlan mode ${of.mode}${of.flag ? ` ${of.flag}` : ''}`;
+  const sources = of.sourceMacs && ` macaddr set ${of.sourceMacs.join(' ')}`;
+  return `macvlan mode ${of.mode}${sources ?? ''}`;
+}
+
 function rule({ from, to, table, priority }: RuleSpec): string {
   const words = [from && `from ${formatCidr(from)}`, to && `to ${formatCidr(to)}`, `lookup ${table}`];
   if (priority !== undefined) words.push(`priority ${priority}`);
@@ -214,9 +253,22 @@ function rule({ from, to, table, priority }: RuleSpec): string {
 }
 
 /** Columns of the table Port as ovs-vsctl takes them; `[]` is none. */
-function portVlans({ vid, trunks }: PortVlans): string {
-  const tag = vid === undefined ? '' : ` tag=${vid ?? '[]'}`;
-  return trunks === undefined ? tag : `${tag} trunks=${trunks.length === 0 ? '[]' : trunks.join(',')}`;
+function portVlans({ vid, trunks, vlanMode, cvlans, qinqEthtype }: PortVlans): string {
+  const list = (vids: readonly number[] | undefined): string | undefined =>
+    vids && (vids.length === 0 ? '[]' : vids.join(','));
+  const one = <T>(value: T | null | undefined): T | '[]' | undefined => (value === null ? '[]' : value);
+  const columns = {
+    tag: one(vid),
+    trunks: list(trunks),
+    vlan_mode: one(vlanMode),
+    cvlans: list(cvlans),
+    // Absent is the default.
+    'other_config:qinq-ethtype': qinqEthtype === null ? '802.1ad' : qinqEthtype,
+  };
+  return Object.entries(columns)
+    .filter(([, value]) => value !== undefined)
+    .map(([column, value]) => ` ${column}=${value}`)
+    .join('');
 }
 
 /** The command a person would have typed for this operation. GUEST stands for the container's namespace. */
@@ -224,9 +276,22 @@ export function describe(op: Operation): string {
   const ip = 'side' in op && op.side === 'guest' ? 'ip -n GUEST' : 'ip';
   switch (op.do) {
     case 'link.add':
-      return `ip ${newLink(op.name, op.link)}`;
+      // A child of a NIC is made by the host, for the container.
+      return `${op.link.kind === 'vlan' ? ip : 'ip'} ${newLink(op.name, op.link)}`;
     case 'link.set':
       return `${ip} link set ${op.name} ${change(op.set)}`;
+    case 'link.change':
+      return `${ip} link set ${op.name} ${kindChange(op.change)}`;
+    case 'vf.set':
+      return `ip link set ${op.uplink} vf ${op.vf}${vfSettings(op.set)}`;
+    case 'altname.add':
+      return `ip link property add dev ${op.name} altname ${op.altname}`;
+    case 'altname.del':
+      return `ip link property del dev ${op.name} altname ${op.altname}`;
+    case 'vlan.add':
+      return `bridge vlan add dev ${op.link} vid ${formatVlan(op.vlan)}${op.self ? ' self' : ''}`;
+    case 'vlan.del':
+      return `bridge vlan del dev ${op.link} vid ${formatVids(op.vlan)}${op.self ? ' self' : ''}`;
     case 'link.del':
       return `${ip} link del ${op.name}`;
     case 'link.give':
@@ -274,7 +339,7 @@ export function describe(op: Operation): string {
     case 'ovs.bridge.del':
       return `ovs-vsctl --if-exists del-br ${op.name}`;
     case 'ovs.port.add':
-      return `ovs-vsctl add-port ${op.bridge} ${op.port}${portVlans(op)}`;
+      return `ovs-vsctl add-port ${op.bridge} ${op.port}${portVlans(op.vlans)}`;
     case 'ovs.port.set':
       return `ovs-vsctl set port ${op.port}${portVlans(op.set)}`;
     case 'ovs.port.del':

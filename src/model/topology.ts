@@ -1,6 +1,14 @@
 /** What a topology file says, read into values that can only be right. */
 import type { Cidr, Family } from './address.ts';
-import type { IpvlanMode, MacvlanMode, RateSpec, RouteSpec, RuleSpec } from './attachment.ts';
+import type {
+  ChildMode,
+  GuestVlan,
+  OvsVlans,
+  RateSpec,
+  RouteSpec,
+  RuleSpec,
+  SriovNetwork,
+} from './attachment.ts';
 import type { DhcpSpec } from './lease.ts';
 
 /** Where in the user's files something is said; lines and columns from 1. Line 0: it is in no file, and `file` says where. */
@@ -46,17 +54,18 @@ interface NetworkCommon {
 /** A network of the file. */
 export type NetworkSpec = NetworkCommon &
   (
-    | { readonly kind: 'bridge'; readonly bridge: string }
     | {
-        readonly kind: 'ovs';
+        readonly kind: 'bridge';
         readonly bridge: string;
         readonly vid?: number;
         /** Sorted. */
         readonly trunks?: readonly number[];
+        readonly vlanFiltering?: true;
       }
-    | { readonly kind: 'macvlan'; readonly uplink: string; readonly mode: MacvlanMode; readonly vid?: number }
-    | { readonly kind: 'ipvlan'; readonly uplink: string; readonly mode: IpvlanMode; readonly vid?: number }
+    | (OvsVlans & { readonly kind: 'ovs'; readonly bridge: string })
+    | (ChildMode & { readonly uplink: string; readonly vid?: number })
     | { readonly kind: 'phys'; readonly uplink: string; readonly vid?: number }
+    | SriovNetwork
     | { readonly kind: 'dummy' }
   );
 
@@ -85,7 +94,7 @@ export interface AttachmentSpec {
   /** Instead of a MAC: a stable one is made from this text and the container's name. */
   readonly unique?: string;
   readonly vid?: number;
-  /** Sorted; of a port of Open vSwitch. */
+  /** Sorted. */
   readonly trunks?: readonly number[];
   readonly mtu?: number;
   readonly routes: readonly RouteSpec[];
@@ -95,6 +104,8 @@ export interface AttachmentSpec {
   readonly rate?: RateSpec;
   /** See Attachment; by default so for `auto`. */
   readonly dad?: boolean;
+  /** Sub-interfaces in the container for VLANs that come with tags. */
+  readonly vlans?: readonly GuestVlan[];
 }
 
 /** What must, or must not, be reachable: `web -> db tcp/5432`, `test1 -/-> test3`. */

@@ -9,8 +9,10 @@ import type { Attachment } from '../model/attachment.ts';
 import type { Link } from '../model/link.ts';
 import { groupOf, hostIfnameFor, isOurGroup, vlanIfnameFor } from '../model/naming.ts';
 import type { AttachmentRecord, Observed, ObservedHost } from '../model/observed.ts';
+import { type PortVlan, saysVlans } from '../model/port-vlan.ts';
 import { observeGuest, withAddrs } from './guest.ts';
 import { observeNetwork } from './network.ts';
+import { observeVf } from './sriov.ts';
 import type { HostView, NetnsView } from './view.ts';
 
 /** The facts that a plan for this attachment is made from. */
@@ -30,6 +32,7 @@ export async function observeAttachment(
       host: view.netns.rtnl,
       hostEnd: seen.hostEnd,
       hadRate: record?.want?.rate !== undefined,
+      formerVlans: (record?.want?.vlans ?? []).map(({ ifname }) => ifname),
     }),
     group: groupOf(randomBytes(4).readUInt32LE()),
     externalIds: externalIdsOf(container),
@@ -82,7 +85,9 @@ async function observeHost(
       ? vlanIfnameFor(network.uplink, network.vid)
       : undefined;
   const vlanLink = vlanName === undefined ? undefined : exactLink(netns, vlanName);
-  const moving = network.kind === 'phys' ? (vlanName === undefined ? link : vlanLink) : undefined;
+  const virtual = network.kind === 'sriov' && link ? observeVf(view, network, link, record) : undefined;
+  const nic = network.kind === 'phys' ? (vlanName === undefined ? link : vlanLink) : undefined;
+  const moving = nic ?? virtual?.link;
   const isPair = network.kind === 'bridge' || network.kind === 'ovs' || record?.hostIfname !== undefined;
   const end = isPair ? observeHostEnd(netns, container, guest, want, record) : undefined;
   const masterIndex = end?.hostEnd?.master;
@@ -91,13 +96,29 @@ async function observeHost(
     network: link,
     networkType: type,
     vlanLink,
+    vf: virtual?.vf,
+    vfs: virtual?.vfs,
     hostIfname: end?.hostIfname ?? '',
     hostEnd: end?.hostEnd,
     hostEndMaster: master?.name,
+    hostEndPvid: master?.data.defaultPvid,
+    portVlans: vlansOf(netns, want, end?.hostEnd, master),
     moving: moving && { ...withAddrs(netns, moving), ...wirelessOf(moving.name) },
     ...(await observePorts(view, network.kind === 'ovs', end?.hostEnd, master)),
     firewallMissing: firewall && network.kind === 'bridge' && !(await view.isAllowed(network.name)),
   };
+}
+
+/** Of the host's end, where they matter: its bridge filters them, or is to. */
+function vlansOf(
+  netns: NetnsView,
+  { network }: Attachment,
+  hostEnd: Link | undefined,
+  master: Link | undefined,
+): readonly PortVlan[] {
+  const asks = network.kind === 'bridge' && saysVlans(network);
+  if (!hostEnd || master?.kind !== 'bridge' || !(master.data.vlanFiltering || asks)) return [];
+  return netns.portVlans(hostEnd.ifindex);
 }
 
 function exactLink(netns: NetnsView, name: string): Link | undefined {
@@ -150,6 +171,9 @@ async function observePorts(
       bridge: port.bridge,
       vid: port.tag,
       trunks: [...port.trunks].sort((x, y) => x - y),
+      vlanMode: port.vlanMode,
+      cvlans: [...port.cvlans].sort((x, y) => x - y),
+      qinqEthtype: port.qinqEthtype,
     },
     deadPorts: wanted ? ours.map(({ name }) => name).filter((name) => !exactLink(view.netns, name)) : [],
   };

@@ -5,9 +5,9 @@ import type { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { sysctlPath } from '../kernel/sysctl.ts';
 import { addressBits } from '../model/address.ts';
 import type { Attachment } from '../model/attachment.ts';
-import type { Link } from '../model/link.ts';
+import type { Link, Route } from '../model/link.ts';
 import { ifbNameFor, isOurGroup } from '../model/naming.ts';
-import { type LinkWithAddrs, type ObservedGuest, promotion } from '../model/observed.ts';
+import { type LinkWithAddrs, type ObservedGuest, type ObservedVlan, promotion } from '../model/observed.ts';
 import type { NetnsView } from './view.ts';
 
 /** RT_TABLE_MAIN, RT_TABLE_LOCAL and RTN_UNICAST. */
@@ -20,6 +20,8 @@ export interface GuestContext {
   readonly pid: number | undefined;
   readonly host: NetlinkSocket;
   readonly hostEnd: Link | undefined;
+  /** Sub-interfaces that were asked for when the attachment was made, by name. */
+  readonly formerVlans: readonly string[];
   /** A limit was asked for when the attachment was made. */
   readonly hadRate: boolean;
 }
@@ -42,6 +44,7 @@ export function observeGuest(guest: NetnsView, want: Attachment, context: GuestC
   return {
     pid: context.pid,
     link: link && withAddrs(guest, link, all),
+    vlans: vlansOf(guest, want, context.formerVlans, all),
     ipv6Disabled: link ? link.ipv6Disabled === true : needsIpv6 && read('ipv6/disable_ipv6') === '1',
     ipv6DisabledOnNew: needsIpv6 && read('ipv6/disable_ipv6', 'default') === '1',
     sysctls: Object.fromEntries(
@@ -68,6 +71,23 @@ export function observeGuest(guest: NetnsView, want: Attachment, context: GuestC
 
 const flag = (value: boolean | undefined): string | undefined =>
   value === undefined ? undefined : value ? '1' : '0';
+
+function vlansOf(
+  guest: NetnsView,
+  { vlans = [] }: Attachment,
+  former: readonly string[],
+  routes: readonly Route[],
+): ObservedVlan[] {
+  const names = new Set([...vlans.map(({ ifname }) => ifname), ...former]);
+  return [...names].map((ifname) => {
+    const found = guest.link(ifname);
+    const link = found?.name === ifname ? found : undefined;
+    const isDisabled = link
+      ? link.ipv6Disabled === true
+      : guest.sysctl(sysctlPath('default', 'ipv6/disable_ipv6')) === '1';
+    return { ifname, link: link && withAddrs(guest, link, routes), ipv6Disabled: isDisabled };
+  });
+}
 
 /** The limit of what leaves by a link, in bits per second. */
 function rateOf(rtnl: NetlinkSocket, link: Link | undefined): number | undefined {

@@ -5,7 +5,7 @@ import { getLink } from '../kernel/netlink/link.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { Netns } from '../kernel/netns.ts';
 import { formatCidr } from '../model/address.ts';
-import type { Network } from '../model/attachment.ts';
+import { type Network, vidOf } from '../model/attachment.ts';
 import { isOurGroup } from '../model/naming.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import { lives } from './lives.ts';
@@ -71,7 +71,8 @@ function now({
 /** `KIND:NAME`, with `@VID` where there is one, or `@trunks=VID,VID`. */
 export function formatNetwork(network: Network): string {
   const name = 'uplink' in network ? network.uplink : 'name' in network ? network.name : undefined;
-  const vid = 'vid' in network && network.vid !== undefined ? `@${network.vid}` : '';
+  const vlan = vidOf(network);
+  const vid = vlan === undefined ? '' : `@${vlan}`;
   if (network.kind === 'ovs' && network.trunks) return `ovs:${name}@trunks=${network.trunks.join(',')}`;
   return name === undefined ? network.kind : `${network.kind}:${name}${vid}`;
 }

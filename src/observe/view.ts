@@ -10,7 +10,9 @@ import type { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { readSysctl } from '../kernel/sysctl.ts';
 import type { Addr, Link, Route } from '../model/link.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
+import type { PortVlan } from '../model/port-vlan.ts';
 import type { OvsPort } from '../ovs/port.ts';
+import { allPortVlans, portVlansOf } from './port-vlans.ts';
 
 /**
  * `fresh` for one question about one attachment, and under the lock. `once` for a look at hundreds of them, which is
@@ -25,6 +27,7 @@ export class NetnsView {
   #links: ReadonlyMap<string | number, Link> | undefined;
   #addrs: readonly Addr[] | undefined;
   #routes: readonly Route[] | undefined;
+  #portVlans: ReadonlyMap<number, readonly PortVlan[]> | undefined;
   readonly #sysctls = new Map<string, string | undefined>();
 
   constructor(rtnl: NetlinkSocket, freshness: Freshness = 'fresh') {
@@ -50,6 +53,13 @@ export class NetnsView {
     if (!this.#once) return listRoutes(this.rtnl);
     this.#routes ??= listRoutes(this.rtnl);
     return this.#routes;
+  }
+
+  /** The VLANs of a bridge's port, or of a bridge. */
+  portVlans(ifindex: number): readonly PortVlan[] {
+    if (!this.#once) return portVlansOf(this.rtnl, ifindex);
+    this.#portVlans ??= allPortVlans(this.rtnl);
+    return this.#portVlans.get(ifindex) ?? [];
   }
 
   /** @param path as readSysctl takes it */

@@ -35,6 +35,12 @@ export interface OvsPort {
   readonly tag: number | undefined;
   /** The VLANs of a trunk port; empty: all. */
   readonly trunks: readonly number[];
+  /** What it does with both, `native-tagged`; undefined: what follows from them. */
+  readonly vlanMode: string | undefined;
+  /** The inner VLANs of a tunnel; empty: all. */
+  readonly cvlans: readonly number[];
+  /** other_config:qinq-ethtype, of the outer tag. */
+  readonly qinqEthtype: string | undefined;
   /** external_ids of the Port row. */
   readonly externalIds: Readonly<Record<string, string>>;
   /** The first one when the port is a bond. */
@@ -65,6 +71,9 @@ export interface NewPort {
   readonly tag?: number | undefined;
   /** VLANs of a trunk port. */
   readonly trunks?: readonly number[] | undefined;
+  readonly vlanMode?: string | undefined;
+  readonly cvlans?: readonly number[] | undefined;
+  readonly qinqEthtype?: string | undefined;
   /** Interface.type; absent for a link of the host. */
   readonly type?: string | undefined;
   /** external_ids of the Interface row. */
@@ -74,7 +83,9 @@ export interface NewPort {
 }
 
 const interfaceColumns = ['_uuid', 'name', 'type', 'external_ids', 'ofport', 'ifindex', 'error'];
-const portColumns = ['_uuid', 'name', 'tag', 'trunks', 'external_ids', 'interfaces'];
+const portColumns = [
+  ...['_uuid', 'name', 'tag', 'trunks', 'vlan_mode', 'cvlans', 'other_config', 'external_ids', 'interfaces'],
+];
 
 /** The port of this name with its bridge, `ovs-vsctl port-to-br` and `list port`; undefined when there is none. */
 export async function getPort(db: Ovsdb, name: string): Promise<OvsPort | undefined> {
@@ -153,9 +164,12 @@ export function addPortChange(port: NewPort & { readonly bridge: string }): Chan
   };
 }
 
+const ethtypeKey = 'qinq-ethtype';
+
 /** Inserts for the port and its interface, and the port's way into the bridge. */
 function portRows(port: NewPort & { readonly bridge: string }): Operation[] {
   const { bridge, port: name, tag, trunks = [], type, externalIds = {}, portExternalIds = {} } = port;
+  const { vlanMode, cvlans = [], qinqEthtype } = port;
   return [
     {
       op: 'insert',
@@ -173,6 +187,9 @@ function portRows(port: NewPort & { readonly bridge: string }): Operation[] {
         external_ids: mapOf(portExternalIds),
         ...(tag === undefined ? {} : { tag }),
         ...(trunks.length === 0 ? {} : { trunks: setOf(trunks) }),
+        ...(vlanMode === undefined ? {} : { vlan_mode: vlanMode }),
+        ...(cvlans.length === 0 ? {} : { cvlans: setOf(cvlans) }),
+        ...(qinqEthtype === undefined ? {} : { other_config: mapOf({ [ethtypeKey]: qinqEthtype }) }),
       },
     },
     // An insert into the set, so that two commands at once do not overwrite each other's port.
@@ -243,6 +260,15 @@ export async function delPort(
   return await guarded(db, { about, steps }, wait);
 }
 
+/** What {@link setPortVlans} sets. */
+interface NewPortVlans {
+  readonly tag?: number | null;
+  readonly trunks?: readonly number[];
+  readonly vlanMode?: string | null;
+  readonly cvlans?: readonly number[];
+  readonly qinqEthtype?: string | null;
+}
+
 /**
  * Sets the VLANs of a port: `ovs-vsctl set port PORT tag=TAG trunks=VID,VID`. What is absent stays; null and an empty list
  * take the setting away. Throws OVS_REFUSED (ENOENT) when there is no such port.
@@ -250,7 +276,7 @@ export async function delPort(
 export async function setPortVlans(
   db: Ovsdb,
   port: string,
-  { tag, trunks }: { readonly tag?: number | null; readonly trunks?: readonly number[] },
+  { tag, trunks, vlanMode, cvlans, qinqEthtype }: NewPortVlans,
   wait: Wait = defaultWait,
 ): Promise<void> {
   const about = { op: 'ovs.port.change', subject: port };
@@ -261,9 +287,23 @@ export async function setPortVlans(
     row: {
       ...(tag === undefined ? {} : { tag: tag ?? setOf([]) }),
       ...(trunks === undefined ? {} : { trunks: setOf(trunks) }),
+      ...(vlanMode === undefined ? {} : { vlan_mode: vlanMode ?? setOf([]) }),
+      ...(cvlans === undefined ? {} : { cvlans: setOf(cvlans) }),
     },
   };
-  const [updated] = await commit(db, { about, steps: [{ operation }] }, wait);
+  // Of other_config, which others may use as well, the one entry.
+  const ethtype: Operation = {
+    op: 'mutate',
+    table: 'Port',
+    where: [['name', '==', port]],
+    mutations: [
+      ['other_config', 'delete', setOf([ethtypeKey])],
+      ['other_config', 'insert', mapOf(qinqEthtype ? { [ethtypeKey]: qinqEthtype } : {})],
+    ],
+  };
+  const operations = qinqEthtype === undefined ? [operation] : [operation, ethtype];
+  const steps = operations.map((one) => ({ operation: one }));
+  const [updated] = await commit(db, { about, steps }, wait);
   if ((updated?.count ?? 0) === 0) {
     throw new PipewrightError('OVS_REFUSED', { ...about, errno: 'ENOENT', detail: 'no such port' });
   }
@@ -302,6 +342,9 @@ function portOf(port: Row, bridge: string, iface: Row): OvsPort {
     bridge,
     tag: readInteger(port.tag),
     trunks: readIntegers(port.trunks),
+    vlanMode: readString(port.vlan_mode),
+    cvlans: readIntegers(port.cvlans),
+    qinqEthtype: readMap(port.other_config)[ethtypeKey],
     externalIds: readMap(port.external_ids),
     interface: {
       name: readString(iface.name) ?? '',

@@ -1,15 +1,25 @@
 /** Attachment x Observed -> the ordered steps that make the interface. Pure. */
 import { PipewrightError } from '../errors.ts';
 import { addressBits, type Cidr, contains, type Family } from '../model/address.ts';
-import { type AddrSpec, type Attachment, formatContainer } from '../model/attachment.ts';
+import {
+  type AddrSpec,
+  type Attachment,
+  childModeOf,
+  formatContainer,
+  ovsVlansOf,
+} from '../model/attachment.ts';
 import type { Route } from '../model/link.ts';
 import { vlanIfnameFor } from '../model/naming.ts';
-import type { LinkWithAddrs, Observed } from '../model/observed.ts';
-import type { Operation, PlannedLink, PlannedRoute, SavedLink, Step } from '../model/operation.ts';
+import type { Observed } from '../model/observed.ts';
+import type { Operation, PlannedLink, PlannedRoute, Step } from '../model/operation.ts';
 import { defaultMetric, plannedRoute } from '../model/route.ts';
 import { planAddrs } from './addrs.ts';
+import { planBridge, planNewPort } from './bridge.ts';
 import { planRules, planSysctls } from './extras.ts';
+import { planGuestVlans } from './guest-vlans.ts';
+import { saved } from './kept.ts';
 import { planRates } from './rates.ts';
+import { noFreeVf, planVf } from './sriov.ts';
 
 /** MTU that `ip link add` gives an Ethernet link when nothing else is said. */
 const defaultMtu = 1500;
@@ -32,7 +42,7 @@ export function planNetwork(want: Attachment, seen: Observed): Step[] {
   const { network } = want;
   switch (network.kind) {
     case 'bridge':
-      return [...planBridge(network.name, seen), ...planFirewall(network.name, seen)];
+      return planBridge(network, seen);
     case 'ovs':
       return [...planDeadPorts(seen), ...planOvsBridge(network.name, seen)];
     case 'macvlan':
@@ -48,6 +58,9 @@ export function planNetwork(want: Attachment, seen: Observed): Step[] {
       if (network.vid !== undefined) return planVlan(network.uplink, network.vid, want, seen);
       uplinkOf(network.uplink, seen);
       return [];
+    case 'sriov':
+      // What is not up has virtual functions that are not either.
+      return uplinkOf(network.uplink, seen).up ? [] : [setUp(network.uplink, 'it is down')];
     case 'dummy':
       return [];
   }
@@ -72,27 +85,8 @@ function uplinkOf(name: string, seen: Observed) {
   });
 }
 
-function planBridge(name: string, seen: Observed): Step[] {
-  const bridge = seen.host.network;
-  if (bridge)
-    return bridge.up ? [] : [setUp(name, 'the bridge is down, and nothing passes a bridge that is down')];
-  const add: Operation = { do: 'link.add', side: 'host', name, link: { kind: 'bridge' }, group: seen.group };
-  return [{ op: add, because: 'there is no such bridge', undo: [delOurs(name, seen)] }];
-}
-
 function delOurs(name: string, seen: Observed): Operation {
   return { do: 'link.del', side: 'host', name, onlyGroup: seen.group };
-}
-
-function planFirewall(bridge: string, seen: Observed): Step[] {
-  if (!seen.host.firewallMissing) return [];
-  return [
-    {
-      op: { do: 'firewall.allow', bridge },
-      because: 'Docker drops what is forwarded between the ports of a bridge that is not its own',
-      undo: [{ do: 'firewall.revoke', bridge }],
-    },
-  ];
 }
 
 function planDeadPorts(seen: Observed): Step[] {
@@ -154,6 +148,10 @@ function planVlan(uplink: string, vid: number, want: Attachment, seen: Observed)
 function planLink(want: Attachment, seen: Observed): Step[] {
   const because = `${want.ifname} is not in ${formatContainer(want.container)}`;
   if (want.network.kind === 'phys') return [planGive(want, seen, because)];
+  if (want.network.kind === 'sriov') {
+    if (!seen.host.moving) throw noFreeVf(want.network, seen);
+    return [...planVf(want, want.network, seen), planGive(want, seen, because)];
+  }
   const link = plannedLink(want, seen);
   const [side, name] =
     link.kind === 'veth' ? (['host', seen.host.hostIfname] as const) : (['guest', want.ifname] as const);
@@ -178,8 +176,7 @@ function plannedLink(want: Attachment, seen: Observed): PlannedLink {
     case 'macvlan':
     case 'ipvlan': {
       const uplink = network.vid === undefined ? network.uplink : vlanIfnameFor(network.uplink, network.vid);
-      if (network.kind === 'macvlan') return { kind: 'macvlan', uplink, mode: network.mode, mtu, ...mac };
-      return { kind: 'ipvlan', uplink, mode: network.mode, mtu };
+      return { ...childModeOf(network), uplink, mtu, ...(network.kind === 'macvlan' ? mac : {}) };
     }
     case 'ipoib':
       return {
@@ -190,21 +187,19 @@ function plannedLink(want: Attachment, seen: Observed): PlannedLink {
       };
     case 'dummy':
     case 'phys':
+    case 'sriov':
       return { kind: 'dummy', ...(want.mtu === undefined ? {} : { mtu: want.mtu }), ...mac };
   }
 }
 
-/** What a NIC is to be given back with. */
-export function saved({ link, addrs, routes, phy }: LinkWithAddrs): SavedLink {
-  const { name, up, mac, mtu, group } = link;
-  return { name, up, mac, mtu, group, addrs, routes, ...(phy === undefined ? {} : { phy }) };
-}
-
 function planGive(want: Attachment, seen: Observed, because: string): Step {
-  if (want.network.kind !== 'phys') throw new Error('only a phys network gives a NIC away');
-  const { uplink, vid } = want.network;
-  const name = vid === undefined ? uplink : vlanIfnameFor(uplink, vid);
+  const { network } = want;
+  if (network.kind !== 'phys' && network.kind !== 'sriov')
+    throw new Error(`${network.kind} gives no NIC away`);
   const { moving } = seen.host;
+  const vid = network.kind === 'phys' ? network.vid : undefined;
+  const plain = vid === undefined ? network.uplink : vlanIfnameFor(network.uplink, vid);
+  const name = network.kind === 'sriov' ? (moving?.link.name ?? '') : plain;
   const { group } = seen;
   // A sub-interface that this plan makes has nothing to be given back: its own undo deletes it.
   const back: Operation[] = moving
@@ -230,14 +225,16 @@ function wirelessMove(phy: string, want: Attachment, seen: Observed): { phy: str
 }
 
 function planPort(want: Attachment, seen: Observed): Step[] {
-  if (want.network.kind !== 'ovs') return [];
+  const { network } = want;
+  if (network.kind === 'bridge') return planNewPort(network, seen.host.hostIfname, seen.host.network);
+  if (network.kind !== 'ovs') return [];
   return [portStep(want, seen, seen.host.hostIfname, 'the new link is no port yet')];
 }
 
 /** The port of Open vSwitch for a host's end, with the original's external_ids. */
 export function portStep(want: Attachment, seen: Observed, port: string, because: string): Step {
   if (want.network.kind !== 'ovs') throw new Error('only an ovs network has ports');
-  const { name, vid, trunks } = want.network;
+  const { name, vid } = want.network;
   return {
     op: {
       do: 'ovs.port.add',
@@ -245,8 +242,7 @@ export function portStep(want: Attachment, seen: Observed, port: string, because
       port,
       group: seen.group,
       externalIds: portIds(seen, port, { bridge: name, vid }),
-      ...(vid === undefined ? {} : { vid }),
-      ...(trunks === undefined ? {} : { trunks }),
+      vlans: ovsVlansOf(want.network),
     },
     because,
     undo: [{ do: 'ovs.port.del', port, onlyGroup: seen.group }],
@@ -265,7 +261,7 @@ export function portIds(
 
 /** Settings that the link could not be born with, then addresses and routes. */
 function planLayer3(want: Attachment, seen: Observed): Step[] {
-  const moved = want.network.kind === 'phys';
+  const moved = want.network.kind === 'phys' || want.network.kind === 'sriov';
   const set = {
     ...(moved && want.mac !== undefined ? { mac: want.mac } : {}),
     ...(moved && want.mtu !== undefined ? { mtu: want.mtu } : {}),
@@ -293,6 +289,7 @@ function planLayer3(want: Attachment, seen: Observed): Step[] {
         undo: [],
       }),
     ),
+    ...planGuestVlans(want, seen),
     ...planRules(want, seen),
     ...planRates(want, seen, seen.host.hostIfname),
   ];

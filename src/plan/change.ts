@@ -1,11 +1,23 @@
 /** What differs between a wanted attachment and the interface that is there: changed in place, or made anew. Pure. */
 import { PipewrightError } from '../errors.ts';
 import { type Cidr, contains, formatCidr } from '../model/address.ts';
-import { type Attachment, formatContainer, type Network, type RouteSpec } from '../model/attachment.ts';
-import type { Addr } from '../model/link.ts';
+import {
+  type Attachment,
+  type BridgeNetwork,
+  type ChildMode,
+  childModeOf,
+  formatContainer,
+  ipvlanModes,
+  macvlanModes,
+  type OvsVlans,
+  ovsVlansOf,
+  type RouteSpec,
+} from '../model/attachment.ts';
+import type { Addr, Link } from '../model/link.ts';
 import { routeProtocol, vlanIfnameFor } from '../model/naming.ts';
 import { type LinkWithAddrs, type Observed, type ObservedOvsPort, promotion } from '../model/observed.ts';
-import type { LinkChange, Operation, Step } from '../model/operation.ts';
+import type { LinkChange, Operation, PortVlans, Step } from '../model/operation.ts';
+import { bornVlans, saysVlans, wantedVlans } from '../model/port-vlan.ts';
 import { isWantedRoute, plannedRoute, routeKey, routeName } from '../model/route.ts';
 import { planAddrs } from './addrs.ts';
 import {
@@ -16,10 +28,13 @@ import {
   portIds,
   portStep,
   replacedDefault,
-  saved,
 } from './attach.ts';
+import { planNewPort, planPortVlans, portVlanOps } from './bridge.ts';
 import { planRules, planSysctls } from './extras.ts';
+import { dropGuestVlans, planGuestVlans } from './guest-vlans.ts';
+import { isAsked, restorable } from './kept.ts';
 import { planRates } from './rates.ts';
+import { planVf } from './sriov.ts';
 
 /** The kind of link that a network puts into the container. */
 const linkKindOf = {
@@ -30,6 +45,7 @@ const linkKindOf = {
   ipoib: 'ipoib',
   dummy: 'dummy',
   phys: undefined,
+  sriov: undefined,
 } as const;
 
 /**
@@ -39,7 +55,9 @@ const linkKindOf = {
 export function whyRecreate(want: Attachment, seen: Observed, there: LinkWithAddrs): string | undefined {
   const { network } = want;
   const taken = seen.record?.taken;
-  if (network.kind === 'phys' || taken) {
+  const isSame = network.kind === 'sriov' && seen.record?.vf?.uplink === network.uplink;
+  if (isSame) return undefined;
+  if (network.kind === 'phys' || network.kind === 'sriov' || taken) {
     const name =
       network.kind === 'phys' &&
       (network.vid === undefined ? network.uplink : vlanIfnameFor(network.uplink, network.vid));
@@ -59,7 +77,9 @@ export function whyRecreate(want: Attachment, seen: Observed, there: LinkWithAdd
     const lower = network.vid === undefined ? seen.host.network : seen.host.vlanLink;
     if (lower === undefined || there.link.lower !== lower.ifindex)
       return `uplink: -> ${lower?.name ?? network.uplink}`;
-    if (there.link.data.mode !== network.mode) return `mode: ${there.link.data.mode} -> ${network.mode}`;
+    // The other modes of a macvlan can be changed, and those of an ipvlan are the NIC's.
+    const modes: (string | undefined)[] = [there.link.data.mode, network.mode];
+    if (modes[0] !== modes[1] && modes.includes('passthru')) return `mode: ${modes[0]} -> ${modes[1]}`;
   }
   if (network.kind === 'ipoib' && network.pkey !== undefined && there.link.data.pkey !== network.pkey)
     return 'pkey';
@@ -72,7 +92,9 @@ export function planChange(want: Attachment, seen: Observed, there: LinkWithAddr
   return [
     ...planNetwork(want, seen),
     ...changePort(want, seen),
+    ...(want.network.kind === 'sriov' ? planVf(want, want.network, seen) : []),
     ...restorable(there, [
+      ...changeMode(want, there),
       ...changeLink(want, seen, there),
       ...planIpv6(want, seen, [{ do: 'ipv6.enable', link: want.ifname, enable: false }]),
       ...planSysctls(want, seen),
@@ -83,20 +105,11 @@ export function planChange(want: Attachment, seen: Observed, there: LinkWithAddr
       ...dropGateways(want, seen, there),
       ...dropAddrs(want, seen, there),
     ]),
+    ...planGuestVlans(want, seen),
     ...planRules(want, seen),
     ...planRates(want, seen, seen.host.hostEnd?.name ?? ''),
+    ...dropGuestVlans(want, seen),
   ];
-}
-
-/**
- * Taken back, the link is as it was down to the order of its addresses, by one operation for all steps: a deleted address
- * takes routes with it, and an MTU below 1280 all of IPv6, so that no step knows by itself what it costs.
- */
-function restorable(there: LinkWithAddrs, steps: readonly Step[]): Step[] {
-  const [first, ...others] = steps;
-  if (!first) return [];
-  const restore: Operation = { do: 'link.restore', name: there.link.name, saved: saved(there) };
-  return [{ ...first, undo: [...first.undo, restore] }, ...others];
 }
 
 function changePort(want: Attachment, seen: Observed): Step[] {
@@ -123,54 +136,102 @@ function changePort(want: Attachment, seen: Observed): Step[] {
     }
     return changeVlans(network, hostEnd.name, ovsPort);
   }
-  if (seen.host.network && hostEnd.master === seen.host.network.ifindex && leave.length === 0) return [];
-  return [...leave, masterStep(hostEnd.name, network.name, seen, `it is no port of ${network.name}`)];
+  const isPort = seen.host.network && hostEnd.master === seen.host.network.ifindex && leave.length === 0;
+  if (isPort) return changePortVlans(network, hostEnd.name, seen);
+  return [
+    ...leave,
+    masterStep(hostEnd.name, network.name, seen, `it is no port of ${network.name}`),
+    ...planNewPort(network, hostEnd.name, seen.host.network),
+  ];
 }
 
-/** The VLANs of a port that stays where it is. */
-function changeVlans(
-  { vid, trunks = [] }: Extract<Network, { kind: 'ovs' }>,
-  port: string,
-  was: ObservedOvsPort,
-): Step[] {
-  const list = (vids: readonly number[]): string => vids.join(',') || 'none';
-  const isSameTag = vid === was.vid;
-  const areSameTrunks = list(trunks) === list(was.trunks);
-  if (isSameTag && areSameTrunks) return [];
-  const set = (to: ObservedOvsPort['vid'], carried: readonly number[]): Operation => ({
-    do: 'ovs.port.set',
-    port,
-    set: { ...(isSameTag ? {} : { vid: to ?? null }), ...(areSameTrunks ? {} : { trunks: carried }) },
-  });
-  const reasons = [
-    ...(isSameTag ? [] : [`tag: ${was.vid ?? 'none'} -> ${vid ?? 'none'}`]),
-    ...(areSameTrunks ? [] : [`trunks: ${list(was.trunks)} -> ${list(trunks)}`]),
-  ];
-  return [{ op: set(vid, trunks), because: reasons.join(', '), undo: [set(was.vid, was.trunks)] }];
+/** Asked for no VLAN any more, the port is as the bridge gives it to a new one. */
+function changePortVlans(network: BridgeNetwork, port: string, { host, record }: Observed): Step[] {
+  const had = record?.network.kind === 'bridge' && saysVlans(record.network);
+  const wanted = wantedVlans(network) ?? (had ? bornVlans(host.network?.data.defaultPvid) : undefined);
+  return wanted ? planPortVlans(port, wanted, host.portVlans) : [];
 }
+
+/** The VLANs of a port of Open vSwitch that stays where it is. */
+function changeVlans(network: OvsVlans, port: string, was: ObservedOvsPort): Step[] {
+  const [is, to] = [columnsOf(was), columnsOf(ovsVlansOf(network))];
+  const names = (Object.keys(to) as (keyof typeof to)[]).filter((name) => text(is[name]) !== text(to[name]));
+  if (names.length === 0) return [];
+  const only = (of: ReturnType<typeof columnsOf>): PortVlans =>
+    Object.fromEntries(names.map((name) => [name, of[name]]));
+  const because = names.map(
+    (name) => `${name === 'vid' ? 'tag' : name}: ${text(is[name])} -> ${text(to[name])}`,
+  );
+  const op = (set: PortVlans): Operation => ({ do: 'ovs.port.set', port, set });
+  return [{ op: op(only(to)), because: because.join(', '), undo: [op(only(is))] }];
+}
+
+/** All that the VLANs of a port can be, what is not set as null or an empty list. */
+function columnsOf(of: OvsVlans | ObservedOvsPort) {
+  const { vid = null, trunks = [], vlanMode = null, cvlans = [], qinqEthtype = null } = of;
+  return { vid, trunks, vlanMode, cvlans, qinqEthtype };
+}
+
+const text = (value: number | string | readonly number[] | null): string =>
+  (Array.isArray(value) ? value.join(',') : (value ?? '').toString()) || 'none';
 
 function portAgain(seen: Observed, port: string, was: ObservedOvsPort): Operation {
-  const { bridge, vid, trunks } = was;
-  const group = seen.record?.group ?? seen.group;
-  const externalIds = portIds(seen, port, was);
-  const tag = vid === undefined ? {} : { vid };
-  return {
-    do: 'ovs.port.add',
-    bridge,
-    port,
-    group,
-    externalIds,
-    ...tag,
+  const { bridge, vid, trunks, vlanMode, cvlans = [], qinqEthtype } = was;
+  const vlans = {
+    ...(vid !== undefined && { vid }),
     ...(trunks.length > 0 && { trunks }),
-  };
+    ...(vlanMode !== undefined && { vlanMode }),
+    ...(cvlans.length > 0 && { cvlans }),
+    ...(qinqEthtype !== undefined && { qinqEthtype }),
+  } as OvsVlans;
+  const group = seen.record?.group ?? seen.group;
+  return { do: 'ovs.port.add', bridge, port, group, externalIds: portIds(seen, port, was), vlans };
 }
 
 function masterStep(name: string, master: string, seen: Observed, because: string): Step {
   return {
     op: { do: 'link.set', side: 'host', name, set: { master } },
     because,
-    undo: [{ do: 'link.set', side: 'host', name, set: { master: seen.host.hostEndMaster ?? '' } }],
+    undo: [
+      { do: 'link.set', side: 'host', name, set: { master: seen.host.hostEndMaster ?? '' } },
+      // A port that comes back has the VLANs of a new one.
+      ...portVlanOps(
+        name,
+        seen.host.portVlans,
+        seen.host.portVlans.length > 0 ? bornVlans(seen.host.hostEndPvid) : [],
+      ),
+    ],
   };
+}
+
+/** Mode and flag of a child of a NIC. */
+function changeMode(want: Attachment, { link }: LinkWithAddrs): Step[] {
+  const { network, ifname: name } = want;
+  if (network.kind !== 'macvlan' && network.kind !== 'ipvlan') return [];
+  const is = childSeen(network.kind, link.data);
+  const to = childModeOf(network);
+  // Without a flag, or addresses, those that are there stay.
+  const asked = is && childModeOf({ ...is, ...to } as ChildMode);
+  if (!is || JSON.stringify(asked) === JSON.stringify(childModeOf(is))) return [];
+  const change = (child: ChildMode): Operation => ({ do: 'link.change', side: 'guest', name, change: child });
+  return [{ op: change(to), because: `mode: ${childText(is)} -> ${childText(to)}`, undo: [change(is)] }];
+}
+
+const childText = ({ mode, ...more }: ChildMode): string =>
+  [
+    mode,
+    ...('flag' in more ? [more.flag] : []),
+    ...('sourceMacs' in more ? (more.sourceMacs ?? []) : []),
+  ].join(' ');
+
+export function childSeen(
+  kind: ChildMode['kind'],
+  { mode, flag, sourceMacs }: Link['data'],
+): ChildMode | undefined {
+  const isMacvlan = macvlanModes.find((known) => known === mode);
+  if (kind === 'macvlan') return isMacvlan && { kind, mode: isMacvlan, ...(sourceMacs && { sourceMacs }) };
+  const isIpvlan = ipvlanModes.find((known) => known === mode);
+  return isIpvlan && { kind, mode: isIpvlan, ...(flag && { flag }) };
 }
 
 function changeLink(want: Attachment, seen: Observed, { link }: LinkWithAddrs): Step[] {
@@ -204,14 +265,6 @@ function changeLink(want: Attachment, seen: Observed, { link }: LinkWithAddrs): 
 }
 
 const sameCidr = (a: Cidr, b: Cidr): boolean => a.ip === b.ip && a.prefixLen === b.prefixLen;
-
-/** IFA_F_PERMANENT: not from a lease or a router advertisement. */
-const permanent = 0x80;
-
-/** Whether an address was put there on purpose: not by a lease, not a link-local one. */
-export function isAsked({ scope, flags }: Addr): boolean {
-  return scope === 0 && (flags & permanent) !== 0;
-}
 
 const cidrsOf = (want: Attachment): Cidr[] => want.addrs.flatMap(({ cidr }) => (cidr ? [cidr] : []));
 
@@ -332,23 +385,4 @@ function dropGateways(want: Attachment, seen: Observed, { link }: LinkWithAddrs)
     );
     return [del, ...back];
   });
-}
-
-/** The link that is there makes room for its successor; see {@link dropStashed} for its end. */
-export function stashStep(want: Attachment, there: LinkWithAddrs, as: string, because: string): Step {
-  return {
-    op: { do: 'link.stash', name: want.ifname, as },
-    because,
-    undo: [{ do: 'link.restore', name: as, saved: saved(there) }],
-  };
-}
-
-/** The last steps of a re-creation: the predecessor goes, and its port with it. */
-export function dropStashed(seen: Observed, as: string): Step[] {
-  const { hostEnd, ovsPort } = seen.host;
-  const drop = (op: Operation): Step => ({ op, because: 'its successor is in place', undo: [], final: true });
-  return [
-    ...(hostEnd && ovsPort ? [drop({ do: 'ovs.port.del', port: hostEnd.name })] : []),
-    drop({ do: 'link.del', side: 'guest', name: as }),
-  ];
 }

@@ -3,6 +3,7 @@ import type { Link, Route } from '../model/link.ts';
 import { isOurGroup } from '../model/naming.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { Operation, Step } from '../model/operation.ts';
+import { unfilter } from './bridge.ts';
 
 /** What is there now of one attachment. */
 export interface DetachFacts {
@@ -65,7 +66,14 @@ function dropInterface({ ifname, record, guestLink, ifb, hostEnd, ovsPort, cameH
   if (ovsPort) steps.push(step({ do: 'ovs.port.del', port: ovsPort.name }, because));
   if (record?.taken && (guestLink || cameHome)) {
     const { group } = guestLink ?? record;
+    // They would stay behind, with nothing under them.
+    for (const { ifname: name } of record.want?.vlans ?? [])
+      steps.push(step({ do: 'link.del', side: 'guest', name }, because));
     steps.push(step({ do: 'link.take', ifname, group, saved: record.taken }, 'the NIC goes home as it was'));
+    if (record.vf) {
+      const { uplink, index: vf, was: set } = record.vf;
+      steps.push(step({ do: 'vf.set', uplink, vf, set }, 'the virtual function is as it was'));
+    }
   } else if (hostEnd) {
     steps.push(step({ do: 'link.del', side: 'host', name: hostEnd.name }, because));
   } else if (guestLink) {
@@ -109,6 +117,7 @@ function dropBridge({ bridge, ovsBridge, bridgeShared, firewallRule }: DetachFac
       steps.push(
         step({ do: 'firewall.revoke', bridge: bridge.link.name }, 'nothing of ours is on this bridge'),
       );
+    for (const op of unfilter(bridge.link)) steps.push(step(op, 'nothing of ours is on this bridge'));
     if (isOurGroup(bridge.link.group) && bridge.otherPorts === 0 && !bridge.hasAddrs) {
       steps.push(
         step({ do: 'link.del', side: 'host', name: bridge.link.name }, 'made for this, and without ports'),

@@ -5,6 +5,7 @@ import { isOurGroup } from '../model/naming.ts';
 import { promotion } from '../model/observed.ts';
 import type { Operation } from '../model/operation.ts';
 import type { NotedNetwork } from '../model/topology.ts';
+import { unfilter } from './bridge.ts';
 
 /** What is noted of a network of a topology: what the host was given for it. */
 export interface NetworkRecord {
@@ -16,6 +17,8 @@ export interface NetworkRecord {
   /** The link with the host's own addresses, and those. */
   readonly hostLink: string | undefined;
   readonly addrs: readonly Cidr[];
+  /** The VLAN that a bridge itself was made to carry for them. */
+  readonly selfVid?: number;
   /** The 802.1Q sub-interface that it is on. */
   readonly vlanIfname?: string | undefined;
   /** The MTU of a bridge that is not ours: what it was given, and what it had. */
@@ -30,7 +33,13 @@ export interface DropFacts {
   /** Notes of the networks that stay. */
   readonly staying: readonly NetworkRecord[];
   /** The bridge of a network of kind bridge, its addresses, and how many ports it has. */
-  readonly bridge: (LinkFacts & { readonly ports: number }) | undefined;
+  readonly bridge:
+    | (LinkFacts & {
+        readonly ports: number;
+        /** An attachment is on it. */
+        readonly isUsed?: boolean;
+      })
+    | undefined;
   /** The bridge of a network of kind ovs: whether we made it, and how many ports it has. */
   readonly ovsBridge: { readonly ours: boolean; readonly ports: number } | undefined;
   readonly hostLink:
@@ -77,9 +86,13 @@ function dropHostLink({ record, staying, hostLink }: DropFacts): DropPlan {
   if (!hostLink) return nothing;
   const { link, addrs, promotes } = hostLink;
   const others = staying.filter((other) => other.hostLink === link.name);
-  if (record.kind === 'macvlan' || record.kind === 'ipvlan') {
+  // On Open vSwitch, and on a bridge without a VLAN, the addresses are on the bridge itself.
+  if (record.hostLink !== record.link) {
     if (others.length > 0 || !isOurGroup(link.group)) return nothing;
-    return { ops: [{ do: 'link.del', side: 'host', name: link.name }], inUse: false };
+    return {
+      ops: [{ do: 'link.del', side: 'host', name: link.name }, ...dropSelfVid(record)],
+      inUse: false,
+    };
   }
   const present = addrs.map(({ cidr }) => cidr);
   const wanted = others.flatMap((other) => other.addrs);
@@ -91,6 +104,13 @@ function dropHostLink({ record, staying, hostLink }: DropFacts): DropPlan {
   // The first IPv4 address of a subnet would take the others with it.
   const set = (value: string): Operation => ({ do: 'sysctl.set', link: link.name, key: promotion, value });
   return { ops: [set('1'), ...ops, set('0')], inUse: false };
+}
+
+/** The bridge itself carries the VLAN no more that it carried for the host's addresses. */
+function dropSelfVid({ link, selfVid }: NetworkRecord): Operation[] {
+  if (link === undefined || selfVid === undefined) return [];
+  const vlan = { vid: selfVid, pvid: false, untagged: false };
+  return [{ do: 'vlan.del', link, self: true, vlan }];
 }
 
 function dropVlan({ staying, vlan }: DropFacts): DropPlan {
@@ -109,8 +129,11 @@ function dropBridge({ record, staying, bridge }: DropFacts): DropPlan {
   if (!isOurGroup(link.group)) {
     // Unless somebody has given it another one since.
     const { mtu } = record;
-    if (mtu?.set !== link.mtu) return nothing;
-    return { ops: [{ do: 'link.set', side: 'host', name, set: { mtu: mtu.was } }], inUse: false };
+    const back: Operation[] =
+      mtu?.set === link.mtu ? [{ do: 'link.set', side: 'host', name, set: { mtu: mtu.was } }] : [];
+    const switched = unfilter(link);
+    if (switched.length > 0 && bridge.isUsed) return { ops: back, inUse: true };
+    return { ops: [...back, ...switched], inUse: false };
   }
   if (hasOthers(addrs, record.addrs)) return nothing;
   if (ports > 0) return later;

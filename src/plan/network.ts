@@ -1,12 +1,15 @@
 /** A network of a topology -> what the host needs for it before any container is there. Pure. */
 import { PipewrightError } from '../errors.ts';
 import { broadcastOf, type Cidr, formatCidr } from '../model/address.ts';
+import { childModeOf } from '../model/attachment.ts';
 import type { Addr, Link, Route } from '../model/link.ts';
 import { hostIfnameFor, vlanIfnameFor } from '../model/naming.ts';
 import { type NetworkType, promotion } from '../model/observed.ts';
 import type { Operation, PlannedLink, Side, Step } from '../model/operation.ts';
+import { carries, needsFiltering, type PortVlan } from '../model/port-vlan.ts';
 import type { NetworkSpec } from '../model/topology.ts';
-import { saved } from './attach.ts';
+import { planFiltering } from './bridge.ts';
+import { saved } from './kept.ts';
 
 /** Bytes; of a link that is given none. */
 const defaultMtu = 1500;
@@ -23,6 +26,8 @@ export interface ObservedNetwork {
   readonly hostAddrs: readonly Addr[];
   /** Its routes; only where an address of it may have to go. */
   readonly hostRoutes?: readonly Route[] | undefined;
+  /** The VLANs that the bridge itself carries, where the host has addresses in one of them. */
+  readonly selfVlans: readonly PortVlan[];
   readonly group: number;
   /** Addresses that an earlier version of the file asked for. */
   readonly formerAddrs: readonly Cidr[];
@@ -37,6 +42,8 @@ export function hostLinkOf(network: NetworkSpec): string | undefined {
   if (network.hostAddresses.length === 0) return undefined;
   switch (network.kind) {
     case 'bridge':
+      // What the bridge's own interface sends is in no VLAN but its PVID, which is one for all networks of the bridge.
+      return network.vid === undefined ? network.bridge : vlanIfnameFor(network.bridge, network.vid);
     case 'ovs':
       return network.bridge;
     case 'macvlan':
@@ -46,6 +53,7 @@ export function hostLinkOf(network: NetworkSpec): string | undefined {
       return plain.length <= 15 ? plain : hostIfnameFor(network.name, { inode: 0 });
     }
     case 'phys':
+    case 'sriov':
     case 'dummy':
       return undefined;
   }
@@ -74,7 +82,7 @@ function linkUp(name: string, because: string): Step {
 function planBase(network: NetworkSpec, seen: ObservedNetwork): Step[] {
   switch (network.kind) {
     case 'bridge':
-      return planBridge(network.bridge, network.mtu ?? seen.formerMtu, seen);
+      return planBridge(network, network.mtu ?? seen.formerMtu, seen);
     case 'ovs': {
       const { bridge } = network;
       if (seen.type === 'ovs') return [];
@@ -90,13 +98,19 @@ function planBase(network: NetworkSpec, seen: ObservedNetwork): Step[] {
     case 'macvlan':
     case 'ipvlan':
     case 'phys':
+    case 'sriov':
       return planUplink(network, seen);
     case 'dummy':
       return [];
   }
 }
 
-function planBridge(name: string, mtu: number | undefined, seen: ObservedNetwork): Step[] {
+function planBridge(
+  network: Extract<NetworkSpec, { kind: 'bridge' }>,
+  mtu: number | undefined,
+  seen: ObservedNetwork,
+): Step[] {
+  const { bridge: name } = network;
   const { link, type } = seen;
   if (link && type !== 'bridge') {
     throw new PipewrightError('NETWORK_UNKNOWN', {
@@ -107,9 +121,13 @@ function planBridge(name: string, mtu: number | undefined, seen: ObservedNetwork
   }
   // A bridge has the least MTU of its ports until it is given another one; what it is born with does not count.
   const born = mtu === defaultMtu ? defaultMtu - 1 : defaultMtu;
-  const isNew = { kind: 'bridge', ...(mtu === undefined ? {} : { mtu: born }) } as const;
+  const filters = needsFiltering(network) ? { vlanFiltering: true as const } : {};
+  const isNew = { kind: 'bridge', ...(mtu === undefined ? {} : { mtu: born }), ...filters } as const;
   const make = link ? [] : [linkAdd('host', name, isNew, seen, 'there is no such bridge')];
-  const raise = !link || link.up ? [] : [linkUp(name, 'the bridge is down')];
+  const raise = [
+    ...(!link || link.up ? [] : [linkUp(name, 'the bridge is down')]),
+    ...planFiltering({ ...network, name }, link),
+  ];
   const present = link?.mtu ?? born;
   if (mtu === undefined || mtu === present) return [...make, ...raise];
   const set = (value: number): Operation => ({ do: 'link.set', side: 'host', name, set: { mtu: value } });
@@ -117,7 +135,8 @@ function planBridge(name: string, mtu: number | undefined, seen: ObservedNetwork
 }
 
 function planUplink(network: Extract<NetworkSpec, { uplink: string }>, seen: ObservedNetwork): Step[] {
-  const { uplink, vid, kind } = network;
+  const { uplink, kind } = network;
+  const vid = 'vid' in network ? network.vid : undefined;
   const { link } = seen;
   // A NIC that is in a container is not here, and that is as it should be.
   if (!link && kind === 'phys') return [];
@@ -145,16 +164,43 @@ function planUplink(network: Extract<NetworkSpec, { uplink: string }>, seen: Obs
 function planHostLink(network: NetworkSpec, seen: ObservedNetwork): Step[] {
   const name = hostLinkOf(network);
   if (name === undefined) return [];
-  if (seen.hostLink) return seen.hostLink.up ? [] : [linkUp(name, 'it is down')];
+  if (seen.hostLink) {
+    return [
+      ...(network.kind === 'bridge' ? planSelf(network, seen) : []),
+      ...(seen.hostLink.up ? [] : [linkUp(name, 'it is down')]),
+    ];
+  }
+  if (network.kind === 'bridge' && network.vid !== undefined)
+    return planSelfVlan(network.bridge, network.vid, name, seen);
   if (network.kind !== 'macvlan' && network.kind !== 'ipvlan') return [linkUp(name, 'it is new')];
-  const { uplink: nic, vid, kind, mode } = network;
+  const { uplink: nic, vid } = network;
   const uplink = vid === undefined ? nic : vlanIfnameFor(nic, vid);
   const mtu = network.mtu ?? seen.link?.mtu ?? 1500;
-  const link: PlannedLink = kind === 'macvlan' ? { kind, uplink, mode, mtu } : { kind, uplink, mode, mtu };
+  const link: PlannedLink = { ...childModeOf(network), uplink, mtu };
   return [
     linkAdd('guest', name, link, seen, 'the host has no interface on this network'),
     linkUp(name, 'it is new'),
   ];
+}
+
+/** The host's interface in a VLAN of a bridge: a sub-interface of the bridge, which has to carry that VLAN itself. */
+function planSelfVlan(bridge: string, vid: number, name: string, seen: ObservedNetwork): Step[] {
+  const link: PlannedLink = { kind: 'vlan', uplink: bridge, vid, mtu: seen.link?.mtu ?? defaultMtu };
+  return [
+    ...planSelf({ bridge, vid }, seen),
+    linkAdd('host', name, link, seen, `the host has no interface in VLAN ${vid} of ${bridge}`),
+    linkUp(name, 'it is new'),
+  ];
+}
+
+function planSelf(
+  { bridge, vid }: { readonly bridge: string; readonly vid?: number },
+  { selfVlans }: ObservedNetwork,
+): Step[] {
+  if (vid === undefined || carries(selfVlans, vid)) return [];
+  const vlan: PortVlan = { vid, pvid: false, untagged: false };
+  const op = (verb: 'vlan.add' | 'vlan.del'): Operation => ({ do: verb, link: bridge, self: true, vlan });
+  return [step(op('vlan.add'), `the bridge itself does not carry VLAN ${vid}`, [op('vlan.del')])];
 }
 
 function planHostAddrs(network: NetworkSpec, seen: ObservedNetwork): Step[] {

@@ -8,8 +8,10 @@ import type { LinkWithAddrs, Observed } from '../model/observed.ts';
 import type { Step } from '../model/operation.ts';
 import { mainTable, routeKey } from '../model/route.ts';
 import { planCreate } from './attach.ts';
-import { dropStashed, isAsked, planChange, stashStep, whyRecreate } from './change.ts';
+import { planChange, whyRecreate } from './change.ts';
+import { isAsked } from './kept.ts';
 import { dropIfb } from './rates.ts';
+import { makeRoom } from './replace.ts';
 
 /** What is done when the interface is there already: the drop-in refuses, `attach` makes it right. */
 export type IfPresent = 'refuse' | 'converge';
@@ -66,7 +68,6 @@ function planRecreate(want: Attachment, seen: Observed, why: string): Step[] {
   if (!there) throw new Error('nothing to re-create');
   const inode = seen.group;
   const isPair = want.network.kind === 'bridge' || want.network.kind === 'ovs';
-  const stash = hostIfnameFor(want.ifname, { inode }, 1);
   // What goes down with the predecessor comes back with it; it is nothing for the successor to replace.
   const others = ({ dev }: Route): boolean => dev !== there.link.ifindex;
   const fresh: Observed = {
@@ -81,15 +82,18 @@ function planRecreate(want: Attachment, seen: Observed, why: string): Step[] {
     guest: {
       ...seen.guest,
       link: undefined,
+      vlans: [],
       ipv6Disabled: seen.guest.ipv6DisabledOnNew,
       defaults: seen.guest.defaults.filter(others),
       hostRoutes: seen.guest.hostRoutes.filter(others),
     },
   };
+  const nameFor = (nr: number): string => hostIfnameFor(want.ifname, { inode }, nr);
+  const { before, after } = makeRoom(want, seen, there, nameFor, `made anew, ${why}`);
   return [
-    stashStep(want, there, stash, `made anew, ${why}`),
+    ...before,
     ...planCreate(inherit(want, seen, there), fresh),
-    ...dropStashed(seen, stash),
+    ...after,
     ...(seen.guest.detour.isThere && isPair ? [dropIfb(want.ifname)] : []),
   ];
 }
@@ -97,7 +101,8 @@ function planRecreate(want: Attachment, seen: Observed, why: string): Step[] {
 /** What is not asked for anew is taken over from the predecessor: its MAC address, addresses, gateway and routes. */
 function inherit(want: Attachment, seen: Observed, there: LinkWithAddrs): Attachment {
   const mac = want.mac ?? ownMac(want, there);
-  const own = { ...want, ...(mac === undefined ? {} : { mac }) };
+  const vlans = want.vlans ?? seen.record?.want?.vlans;
+  const own = { ...want, ...(mac === undefined ? {} : { mac }), ...(vlans && { vlans }) };
   if (want.addrs.length > 0) return own;
   const { link, addrs, routes } = there;
   const cidrs = addrs.filter(isAsked).map(({ cidr }) => ({ cidr }));

@@ -1,4 +1,5 @@
 /** Which ends of a topology must reach which on their network, and which must not: what `check` tries. Pure. */
+import { vidOf } from '../model/attachment.ts';
 import type { AttachmentSpec, NetworkSpec, Topology } from '../model/topology.ts';
 import type { Wanted } from './topology.ts';
 
@@ -34,8 +35,8 @@ export function ownEnds(topology: Topology, wanted: readonly Wanted[]): End[] {
     if (!network) return [];
     const { name: container } = attachment.container;
     const own = attachment.network;
-    const vid = 'vid' in own ? own.vid : undefined;
-    const isTrunk = 'trunks' in own && own.trunks !== undefined;
+    const vid = vidOf(own);
+    const isTrunk = vid === undefined && 'trunks' in own && own.trunks !== undefined;
     const ips = attachment.addrs.flatMap(({ cidr }) => (cidr ? [cidr.ip] : []));
     return [{ name: container, key, network: network.name, plug: plugOf(network), vid, isTrunk, ips }];
   });
@@ -59,7 +60,7 @@ export function otherEnds({ elsewhere = [], networks }: Topology): End[] {
 function guestEnd(spec: AttachmentSpec, network: NetworkSpec | undefined): End[] {
   const { selector, addresses, ifname } = spec;
   if (!network || selector.by !== 'name' || typeof addresses === 'string') return [];
-  const vid = spec.vid ?? ('vid' in network ? network.vid : undefined);
+  const vid = spec.vid ?? (spec.trunks === undefined ? vidOf(network) : undefined);
   const isTrunk =
     vid === undefined && (spec.trunks ?? ('trunks' in network ? network.trunks : undefined)) !== undefined;
   const { name } = selector;
@@ -77,8 +78,8 @@ function hostEnds({ host = 'host', networks }: Topology): End[] {
       key: host,
       network: network.name,
       plug: plugOf(network),
-      // On a bridge the addresses are on its own interface, which carries no tag.
-      vid: 'uplink' in network ? network.vid : undefined,
+      // On Open vSwitch the addresses are on the bridge's own interface, which carries no tag.
+      vid: network.kind === 'ovs' ? undefined : vidOf(network),
       isTrunk: false,
       ips: network.hostAddresses.map(({ ip }) => ip),
     }));

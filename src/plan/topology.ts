@@ -1,7 +1,16 @@
 /** Topology x running containers -> the attachments that are wanted, each of one container. Pure. */
 import { matchesPattern } from '../config/topology/pattern.ts';
 import { addressBits, type Cidr, contains, type Family, macFromText } from '../model/address.ts';
-import { type AddrSpec, type Attachment, type Network, qualifiedName } from '../model/attachment.ts';
+import {
+  type AddrSpec,
+  type Attachment,
+  childModeOf,
+  type Network,
+  type OvsVlans,
+  ovsVlansOf,
+  qualifiedName,
+  type SriovNetwork,
+} from '../model/attachment.ts';
 import type { AttachmentSpec, NetworkSpec, Place, Selector, Topology } from '../model/topology.ts';
 import { assign } from './range.ts';
 
@@ -172,8 +181,8 @@ function fixedAddresses({ networks, attachments }: Topology): Set<string> {
   for (const { gateways, hostAddresses } of networks) {
     for (const { ip } of [...gateways, ...hostAddresses]) fixed.add(ip);
   }
-  for (const { addresses, gateways } of attachments) {
-    for (const { ip } of gateways) fixed.add(ip);
+  for (const { addresses, gateways, vlans = [] } of attachments) {
+    for (const { ip } of [...gateways, ...vlans.flatMap(({ cidrs }) => cidrs)]) fixed.add(ip);
     if (typeof addresses !== 'string') for (const { ip } of addresses) fixed.add(ip);
   }
   return fixed;
@@ -223,7 +232,7 @@ function prefixLenOf({ subnets }: NetworkSpec, family: Family, ip: string): numb
 
 function wantedOf({ spec, network, container, cidrs }: Entry, addrs: AddrSpec[]): Wanted {
   const { name, runtime } = container;
-  const { ifname, addresses, dhcp, noGateway, routes, rules, sysctls, rate, place } = spec;
+  const { ifname, addresses, dhcp, noGateway, routes, rules, sysctls, rate, vlans = [], place } = spec;
   const dad = spec.dad ?? (addresses === 'auto' ? true : undefined);
   const unique = spec.selector.by === 'name' ? spec.unique : `${spec.unique} ${qualifiedName(container)}`;
   const mac = spec.mac ?? (spec.unique === undefined ? undefined : macFromText(unique ?? ''));
@@ -237,6 +246,7 @@ function wantedOf({ spec, network, container, cidrs }: Entry, addrs: AddrSpec[])
     rules,
     sysctls,
     ...(addresses === 'dhcp' ? { dhcp: { ...dhcp, ...(noGateway && { noGateway }) } } : {}),
+    vlans,
     ...(rate === undefined ? {} : { rate }),
     ...(mac === undefined ? {} : { mac }),
     ...(mtu === undefined ? {} : { mtu }),
@@ -259,27 +269,45 @@ export function plugOf(network: NetworkSpec, own: Pick<AttachmentSpec, 'vid' | '
   const tagged = tag === undefined ? {} : { vid: tag };
   switch (network.kind) {
     case 'bridge':
-      return { kind: 'bridge', name: network.bridge };
+      return {
+        kind: 'bridge',
+        name: network.bridge,
+        ...portVlansOf(network, own),
+        ...(network.vlanFiltering && { vlanFiltering: true }),
+      };
     case 'ovs':
-      return { kind: 'ovs', name: network.bridge, ...portVlansOf(network, own) };
+      return {
+        kind: 'ovs',
+        name: network.bridge,
+        ...ovsVlansOf({ ...ovsModeOf(network), ...portVlansOf(network, own) }),
+      };
     case 'macvlan':
-      return { kind: 'macvlan', uplink: network.uplink, mode: network.mode, ...tagged };
     case 'ipvlan':
-      return { kind: 'ipvlan', uplink: network.uplink, mode: network.mode, ...tagged };
+      return { ...childModeOf(network), uplink: network.uplink, ...tagged };
     case 'phys':
       return { kind: 'phys', uplink: network.uplink, ...tagged };
+    case 'sriov':
+      return sriov(network, own.vid);
     case 'dummy':
       return { kind: 'dummy' };
   }
 }
 
-/** A port has a tag or trunks: whichever the attachment says, else whichever the network does. */
+function sriov({ kind, uplink, vf }: SriovNetwork, vid: number | undefined): SriovNetwork {
+  return { kind, uplink, vf: { ...vf, ...(vid !== undefined && { vid }) } };
+}
+
+const ovsModeOf = ({ vlanMode, cvlans, qinqEthtype }: OvsVlans): OvsVlans => ({
+  ...(vlanMode && { vlanMode }),
+  ...(cvlans && { cvlans }),
+  ...(qinqEthtype && { qinqEthtype }),
+});
+
+/** What the attachment says of VLANs goes before all that the network does. */
 function portVlansOf(
-  { vid, trunks }: Extract<NetworkSpec, { kind: 'ovs' }>,
+  network: { readonly vid?: number; readonly trunks?: readonly number[] },
   own: Pick<AttachmentSpec, 'vid' | 'trunks'>,
 ): { vid?: number; trunks?: readonly number[] } {
-  if (own.vid !== undefined) return { vid: own.vid };
-  if (own.trunks !== undefined) return { trunks: own.trunks };
-  if (vid !== undefined) return { vid };
-  return trunks === undefined ? {} : { trunks };
+  const { vid, trunks } = own.vid === undefined && own.trunks === undefined ? network : own;
+  return { ...(vid !== undefined && { vid }), ...(trunks !== undefined && { trunks }) };
 }

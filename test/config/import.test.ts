@@ -149,7 +149,7 @@ describe('lines that are left out, or to be looked at', () => {
     ],
     [
       'pipework br1 web 0/0 @5',
-      'left out: VLAN configuration currently unsupported for Linux bridge: pipework br1 web 0/0 @5',
+      'left out: VLAN configuration currently unsupported for Linux bridge. To have the bridge filter VLANs, give --bridge-vlan or set PIPEWORK_BRIDGE_VLAN=1: pipework br1 web 0/0 @5',
     ],
     [
       'pipework br1 web dhclient:-v',

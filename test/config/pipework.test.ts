@@ -10,7 +10,7 @@ import { PipewrightError } from '../../src/errors.ts';
 const links = ['eth0', 'lan0', 'ib5', 'route0', 'dummy0', 'br9'];
 const host = { linkExists: (name: string) => links.includes(name) };
 const parse = (...argv: string[]) => parsePipework(argv, host);
-const plain = { do: 'attach', directPhys: false, once: false, firewall: true };
+const plain = { do: 'attach', directPhys: false, once: false, stay: false, firewall: true };
 const v4 = (ip: string, prefixLen: number) => ({ family: 4, ip, prefixLen });
 const v6 = (ip: string, prefixLen: number) => ({ family: 6, ip, prefixLen });
 const address = { how: 'static', addrs: [{ cidr: v4('10.0.0.2', 24) }] };
@@ -443,7 +443,11 @@ const malformed: [line: string | string[], says: RegExp][] = [
   ['br1 web 10.0.0.2/24 01:00:5e:00:00:01', /multicast or zero/],
   ['br1 web 10.0.0.2/24 FF:ff:ff:ff:ff:ff', /multicast or zero/],
   ['br1 web 10.0.0.2/24 00:00:00:00:00:00', /multicast or zero/],
-  ['br1 web 10.0.0.2/24 @10', /^VLAN configuration currently unsupported for Linux bridge\.$/],
+  [
+    'br1 web 10.0.0.2/24 @10',
+    /^VLAN configuration currently unsupported for Linux bridge\.\nTo have .*PIPEWORK_BRIDGE_VLAN=1\.$/,
+  ],
+  ['--bridge-vlan br1 web 10.0.0.2/24 @4095', /"4095" is not a VLAN id from 1 to 4094\.$/],
   ['br1 web 10.0.0.2/24 02:00:00:00:00:01@foo', /unsupported for Linux bridge/],
   ['ovs0 web 10.0.0.2/24 @0', /"0" is not a VLAN id from 1 to 4094/],
   ['ovs0 web 10.0.0.2/24 @4095', /not a VLAN id/],
@@ -468,11 +472,11 @@ describe('malformed lines', () => {
     const argv = typeof line === 'string' ? line.split(' ') : line;
     test(`pipework ${JSON.stringify(argv)}`, () => {
       const error = refusalOf(argv);
-      assert.equal(error.lines.length, 1);
+      assert.equal(error.lines.length, /unsupported for Linux bridge/.test(error.message) ? 2 : 1);
       assert.equal(error.exitCode, 1);
       assert.equal(error.stream, 'stderr');
       assert.match(error.message, says);
-      assertOneLine(error.message);
+      for (const text of error.lines) assertOneLine(text);
     });
   }
 
@@ -566,7 +570,10 @@ describe('random argument lists', () => {
         } catch (error) {
           if (error instanceof PipeworkRefusal) {
             assert.ok(
-              error.lines.length === 1 || error.lines[0] === 'The IP address should include a netmask.',
+              error.lines.length === 1 ||
+                /^(The IP address should include a netmask|VLAN configuration currently unsupported)/.test(
+                  error.lines[0] ?? '',
+                ),
             );
             for (const line of error.lines) assertOneLine(line);
           } else if (error instanceof PipewrightError) {

@@ -186,7 +186,10 @@ const cases: Cases<Ground> = {
     assert.deepEqual(cidrs(a.pid, 'eth1'), ['10.0.0.1/24']);
   },
 
-  'another mode and another NIC of a macvlan: made anew with the reason': ({ host, a }) => {
+  'another mode of a macvlan is set in place; on another NIC it is made anew with the reason': ({
+    host,
+    a,
+  }) => {
     nicOn(host, 'phy0');
     nicOn(host, 'phy1');
     attach(host, a, '--network', 'phy0', '--address', '10.0.0.1/24', '--mac', '02:00:00:00:00:99');

@@ -44,6 +44,9 @@ test('a port with its tag, on a bridge that is made with it', { skip }, async (t
     bridge: 'pwtov1',
     tag: 10,
     trunks: [],
+    vlanMode: undefined,
+    cvlans: [],
+    qinqEthtype: undefined,
     externalIds: { x: 'y' },
     interface: { name: 'pwtova', type: '', externalIds, ofport, ifindex: linkOf('pwtova'), error: undefined },
   });

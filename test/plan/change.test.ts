@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { Attachment } from '../../src/model/attachment.ts';
+import type { Link } from '../../src/model/link.ts';
 import type { Observed } from '../../src/model/observed.ts';
 import { planAttach } from '../../src/plan/plan.ts';
 import { commands, connected, link, recordOf, route, seen, undoOf, wanted } from './support.ts';
@@ -298,6 +299,38 @@ test('made anew: IPv6 is switched on where new links have it off, whatever the p
   assert.ok(
     !undoOf(steps).some((line) => line.includes('disable_ipv6')),
     'its undo would hit the predecessor',
+  );
+});
+
+test('the mode of a child of a NIC is changed in place, passthru is not', () => {
+  const child = (kind: 'macvlan' | 'ipvlan', data: Link['data']): Observed => {
+    const { guest } = connected([], [], { kind, lower: 4, data });
+    return seen({ host: { network: nic, networkType: 'nic' }, guest, record: recordOf() });
+  };
+  const change = (want: Attachment['network'], facts: Observed): string[] => {
+    const steps = planAttach(wanted(want), facts, 'converge');
+    return [...commands(steps), ...undoOf(steps).map((command) => `undo: ${command}`)];
+  };
+  const macvlan = { kind: 'macvlan', uplink: 'nic0' } as const;
+  const ipvlan = { kind: 'ipvlan', uplink: 'nic0' } as const;
+  const sourceMacs = ['02:00:00:00:00:01'];
+  assert.deepEqual(change({ ...macvlan, mode: 'vepa' }, child('macvlan', { mode: 'source', sourceMacs })), [
+    'ip -n GUEST link set eth1 type macvlan mode vepa',
+    'undo: ip -n GUEST link set eth1 type macvlan mode source macaddr set 02:00:00:00:00:01',
+    `undo: ${restored}`,
+  ]);
+  assert.deepEqual(
+    change({ ...macvlan, mode: 'source' }, child('macvlan', { mode: 'source', sourceMacs })),
+    [],
+  );
+  assert.match(
+    change({ ...macvlan, mode: 'passthru' }, child('macvlan', { mode: 'bridge' }))[0] ?? '',
+    /link del eth1/,
+  );
+  assert.deepEqual(change({ ...ipvlan, mode: 'l3' }, child('ipvlan', { mode: 'l3', flag: 'vepa' })), []);
+  assert.equal(
+    change({ ...ipvlan, mode: 'l3', flag: 'private' }, child('ipvlan', { mode: 'l2', flag: 'bridge' }))[0],
+    'ip -n GUEST link set eth1 type ipvlan mode l3 private',
   );
 });
 

@@ -138,15 +138,11 @@ describe('labels that are wrong', () => {
     ['plain', 'address=auto', 'address: auto needs a range, and the network plain has none'],
     ['lan', 'mtu=big', 'mtu: must be a number'],
     ['lan', 'mtu=12', 'mtu: must be from 68 to 65535 bytes'],
-    [
-      'lan',
-      'vlan=5',
-      'the network lan is of kind bridge, which has no VLANs; use a network of kind ovs, or macvlan on a NIC',
-    ],
+    ['lan', 'vlan=5000', 'vlan: must be from 1 to 4094, not 5000'],
     [
       'lan.dmz',
-      'vlan=5,trunks=7',
-      'a port has one vlan without a tag, or trunks with theirs, not both; leave out one',
+      'vlan=5,trunks=5',
+      'trunks: 5 is the vlan that goes without a tag; a port carries a VLAN with its tag or without: leave out one',
     ],
     ['lan', 'ifname=a/b', `ifname: "a/b" cannot be an interface's name: it contains a slash`],
     ['lan.eth2', 'ifname=eth3', "ifname: the label's name says eth2; leave out one"],

@@ -127,6 +127,7 @@ function achieved(want: Attachment, before: Observed): Observed {
     ipvlan: 'ipvlan',
     dummy: 'dummy',
     phys: undefined,
+    sriov: undefined,
     ipoib: 'ipoib',
   };
   const eth1: Link = link('eth1', 7, {

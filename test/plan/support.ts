@@ -91,6 +91,7 @@ export const seen = ({ host = {}, guest = {}, record }: Overrides = {}): Observe
     hostIfname: 'veth1pl42',
     hostEnd: undefined,
     hostEndMaster: undefined,
+    portVlans: [],
     moving: undefined,
     ovsPort: undefined,
     deadPorts: [],
@@ -100,6 +101,7 @@ export const seen = ({ host = {}, guest = {}, record }: Overrides = {}): Observe
   guest: {
     pid: 42,
     link: undefined,
+    vlans: [],
     ipv6Disabled: false,
     ipv6DisabledOnNew: false,
     sysctls: {},

@@ -180,8 +180,21 @@ export const attachSchema = z
       .openapi({ example: ['10.5.0.0/16 via 10.0.0.1'] }),
     mac: z.string().optional(),
     vlan: z.string().optional(),
+    trunks: z
+      .array(z.string())
+      .optional()
+      .openapi({ example: ['100,200-299'] }),
+    vlanMode: z.string().optional(),
+    guestVlan: z
+      .array(z.string())
+      .optional()
+      .openapi({ example: ['100=10.100.0.2/24'] }),
+    vlanFiltering: z.boolean().default(false),
     mtu: z.string().optional(),
     mode: z.string().optional(),
+    ipvlanFlag: z.string().optional(),
+    sourceMac: z.array(z.string()).optional(),
+    spoofCheck: z.enum(['on', 'off']).optional(),
     dad: z
       .boolean()
       .default(false)

@@ -1,6 +1,12 @@
 /** The topology in force, as the model has it: every value in its canonical form. */
 import { z } from '@hono/zod-openapi';
-import { ipvlanModes, macvlanModes } from '../../model/attachment.ts';
+import {
+  ipvlanFlags,
+  ipvlanModes,
+  macvlanModes,
+  ovsVlanModes,
+  qinqEthtypes,
+} from '../../model/attachment.ts';
 import type { DhcpSpec } from '../../model/lease.ts';
 import type { AttachmentSpec } from '../../model/topology.ts';
 import { list } from './schemas.ts';
@@ -24,11 +30,47 @@ const trunks = list(z.int()).optional();
 
 const network = z
   .discriminatedUnion('kind', [
-    z.object({ ...common, kind: z.literal('bridge'), bridge: z.string() }),
-    z.object({ ...common, kind: z.literal('ovs'), bridge: z.string(), vid, trunks }),
-    z.object({ ...common, kind: z.literal('macvlan'), uplink: z.string(), mode: z.enum(macvlanModes), vid }),
-    z.object({ ...common, kind: z.literal('ipvlan'), uplink: z.string(), mode: z.enum(ipvlanModes), vid }),
+    z.object({
+      ...common,
+      kind: z.literal('bridge'),
+      bridge: z.string(),
+      vid,
+      trunks,
+      vlanFiltering: z.literal(true).optional(),
+    }),
+    z.object({
+      ...common,
+      kind: z.literal('ovs'),
+      bridge: z.string(),
+      vid,
+      trunks,
+      vlanMode: z.enum(ovsVlanModes).optional(),
+      cvlans: trunks,
+      qinqEthtype: z.enum(qinqEthtypes).optional(),
+    }),
+    z.object({
+      ...common,
+      kind: z.literal('macvlan'),
+      uplink: z.string(),
+      mode: z.enum(macvlanModes),
+      sourceMacs: list(z.string()).optional(),
+      vid,
+    }),
+    z.object({
+      ...common,
+      kind: z.literal('ipvlan'),
+      uplink: z.string(),
+      mode: z.enum(ipvlanModes),
+      flag: z.enum(ipvlanFlags).optional(),
+      vid,
+    }),
     z.object({ ...common, kind: z.literal('phys'), uplink: z.string(), vid }),
+    z.object({
+      ...common,
+      kind: z.literal('sriov'),
+      uplink: z.string(),
+      vf: z.object({ vid, spoofCheck: z.boolean().optional() }),
+    }),
     z.object({ ...common, kind: z.literal('dummy') }),
   ])
   .openapi('Network');
@@ -88,6 +130,7 @@ const attachment = z
       }),
     ),
     sysctls: z.record(z.string(), z.string()),
+    vlans: list(z.object({ vid: z.int(), ifname: z.string(), cidrs: list(cidr) })).optional(),
     rate: z.object({ in: z.number().optional(), out: z.number().optional() }).optional(),
     dad: z.boolean().optional(),
   } satisfies Record<keyof AttachmentSpec, z.ZodType>)

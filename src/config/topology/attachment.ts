@@ -5,7 +5,7 @@ import type { RouteSpec } from '../../model/attachment.ts';
 import type { DhcpSpec } from '../../model/lease.ts';
 import { routeKey, routeName } from '../../model/route.ts';
 import type { AttachmentSpec, NetworkSpec } from '../../model/topology.ts';
-import { printable } from '../names.ts';
+import { checkIfname, printable } from '../names.ts';
 import { localTable, whyNoDefault } from '../route-words.ts';
 import { keyPlaceOf, placeOf, type Said } from './document.ts';
 import { didYouMean } from './hints.ts';
@@ -63,6 +63,7 @@ export function readAttachment(
   checkRoutes(check);
   checkRules(check);
   checkTrunks(read, said, complaints);
+  checkVlans(check, network);
   if (network !== undefined) checkKind(check, network);
   return { spec, said, network };
 }
@@ -96,6 +97,9 @@ function specOf(check: Check): AttachmentSpec {
     sysctls: readSysctls(check),
     ...(rate !== undefined && { rate: withoutAbsent(rate) }),
     ...(dad !== undefined && { dad }),
+    ...(read.vlans.length > 0 && {
+      vlans: read.vlans.map(({ vid, addresses }) => ({ vid, ifname: `${ifname}.${vid}`, cidrs: addresses })),
+    }),
   };
 }
 
@@ -243,18 +247,44 @@ function checkRules({ read, said, complaints }: Check): void {
   }
 }
 
+/** Sub-interfaces: each VLAN once, and only what comes by the port. */
+function checkVlans({ read, said, complaints }: Check, network: NetworkSpec | undefined): void {
+  const carried = network && carriedBy(read, network);
+  for (const [at, { vid, addresses }] of read.vlans.entries()) {
+    const place = placeOf(said, 'vlans', at);
+    const why = checkIfname(`${read.ifname}.${vid}`);
+    if (why !== undefined)
+      complaints.add(place, `${read.ifname}.${vid} cannot be an interface's name: it ${why}`);
+    if (read.vlans.findIndex((other) => other.vid === vid) < at)
+      complaints.add(place, `the VLAN ${vid} is there twice`);
+    if (carried && !carried.includes(vid)) {
+      const hint = carried.length > 0 ? 'say it in trunks' : undefined;
+      complaints.add(place, `the VLAN ${vid} does not come with a tag on ${network.name}`, hint);
+    }
+    if (addresses.length > 0 && read.container.by !== 'name')
+      complaints.add(place, 'several containers cannot have one address', 'name one container');
+  }
+}
+
+/** The VLANs that an attachment's port carries with tags; undefined: whatever the other side sends. */
+function carriedBy(read: ReadAttachment, network: NetworkSpec): readonly number[] | undefined {
+  if (network.kind === 'ipvlan') return [];
+  if (network.kind !== 'bridge' && network.kind !== 'ovs') return undefined;
+  const says = read.vlan !== undefined || read.trunks !== undefined;
+  const { vid, trunks } = says ? { vid: read.vlan, trunks: read.trunks } : { trunks: undefined, ...network };
+  return trunks ?? (vid === undefined ? undefined : []);
+}
+
 /** What some kinds of networks cannot do. */
 function checkKind({ read, said, complaints }: Check, network: NetworkSpec): void {
   const { kind, name } = network;
   const complain = (key: string, message: string, hint?: string): void =>
     complaints.add(keyPlaceOf(said, key), message, hint);
-  if (read.vlan !== undefined && (kind === 'bridge' || kind === 'dummy')) {
-    const hint = kind === 'bridge' ? 'use a network of kind ovs, or macvlan on a NIC' : undefined;
-    complain('vlan', `the network ${name} is of kind ${kind}, which has no VLANs`, hint);
+  if (read.vlan !== undefined && kind === 'dummy') {
+    complain('vlan', `the network ${name} is of kind ${kind}, which has no VLANs`);
   }
-  if (read.trunks !== undefined && kind !== 'ovs') {
-    const hint = kind === 'dummy' ? undefined : 'use a network of kind ovs';
-    complain('trunks', `the network ${name} is of kind ${kind}, whose attachments have no trunks`, hint);
+  if (read.trunks !== undefined && kind !== 'bridge' && kind !== 'ovs') {
+    complain('trunks', `the network ${name} is of kind ${kind}, whose attachments have no trunks`);
   }
   if (kind === 'ipvlan' && (read.mac ?? read.unique) !== undefined) {
     complain(

@@ -33,7 +33,8 @@ function whyNotBoth(a: NetworkSpec, b: NetworkSpec): string | undefined {
   const moved = [a, b].find(({ kind, ...rest }) => kind === 'phys' && !('vid' in rest));
   if (moved !== undefined)
     return `${a.uplink} goes into a container with ${moved.name}: nothing else can use it`;
-  if (a.vid !== b.vid) return undefined;
+  // A virtual function is as a NIC of its own.
+  if (a.kind === 'sriov' || b.kind === 'sriov' || a.vid !== b.vid) return undefined;
   const link = a.vid === undefined ? a.uplink : `VLAN ${a.vid} of ${a.uplink}`;
   if (a.kind !== b.kind) return `${link} cannot be both of kind ${a.kind} and ${b.kind}`;
   if (a.kind === 'phys') return `${link} cannot be two networks`;
@@ -41,6 +42,9 @@ function whyNotBoth(a: NetworkSpec, b: NetworkSpec): string | undefined {
   if (modes.includes('passthru')) return `${link} in mode passthru has one child and no other`;
   if (a.kind === 'ipvlan' && modes[0] !== modes[1])
     return `${link} cannot be in both modes ${modes.join(' and ')}`;
+  const flags = [('flag' in a && a.flag) || '', ('flag' in b && b.flag) || ''];
+  if (!flags.includes('') && flags[0] !== flags[1])
+    return `${link} cannot have both flags ${flags.join(' and ')}`;
   return undefined;
 }
 

@@ -39,6 +39,10 @@ export function readNetwork(name: string, said: Said, complaints: Complaints): S
   const read = parsed.data;
   checkSubnets(read, said, complaints);
   if ('trunks' in read) checkTrunks(read, said, complaints);
+  if (read.kind === 'ovs') checkVlanMode(read, said, complaints);
+  if ('sourceMacs' in read && read.mode !== 'source') {
+    complaints.add(keyPlaceOf(said, 'sourceMacs'), 'sourceMacs: only the mode source looks at them');
+  }
   const { subnet: subnets = [], gateway: gateways = [], range: ranges = [] } = read;
   const common = {
     name,
@@ -58,9 +62,7 @@ const allKeys = new Set(networkSchema.options.flatMap((option) => Object.keys(op
 function ofOtherKind(kind: string, key: string): Words | undefined {
   if (!allKeys.has(key)) return undefined;
   const why = `a network of kind ${kind} has no ${key}`;
-  return (key === 'vlan' || key === 'trunks') && kind === 'bridge'
-    ? [why, 'for VLANs use kind ovs, or macvlan on a NIC']
-    : [why];
+  return [why];
 }
 
 /** What is a kind's own. */
@@ -85,15 +87,29 @@ function plugOf(
         return undefined;
       }
       const bridge = read.bridge ?? name;
-      if (read.kind === 'bridge') return { kind: 'bridge', bridge };
-      return { kind: 'ovs', bridge, ...vid, ...trunksOf(read) };
+      if (read.kind === 'ovs') {
+        const { vlanMode, qinqEthtype } = read;
+        const cvlans = read.cvlans && { cvlans: [...read.cvlans].sort((a, b) => a - b) };
+        const mode = { ...(vlanMode && { vlanMode }), ...(qinqEthtype && { qinqEthtype }) };
+        return { kind: 'ovs', bridge, ...vid, ...trunksOf(read), ...mode, ...cvlans };
+      }
+      const filtering = read.vlanFiltering && { vlanFiltering: read.vlanFiltering };
+      return { kind: 'bridge', bridge, ...vid, ...trunksOf(read), ...filtering };
     }
-    case 'macvlan':
-      return { kind: 'macvlan', uplink: read.uplink, mode: read.mode, ...vid };
-    case 'ipvlan':
-      return { kind: 'ipvlan', uplink: read.uplink, mode: read.mode, ...vid };
+    case 'macvlan': {
+      const sourceMacs = read.sourceMacs && { sourceMacs: [...read.sourceMacs].sort() };
+      return { kind: 'macvlan', uplink: read.uplink, mode: read.mode, ...sourceMacs, ...vid };
+    }
+    case 'ipvlan': {
+      const flag = read.flag && { flag: read.flag };
+      return { kind: 'ipvlan', uplink: read.uplink, mode: read.mode, ...flag, ...vid };
+    }
     case 'phys':
       return { kind: 'phys', uplink: read.uplink, ...vid };
+    case 'sriov': {
+      const check = read.spoofCheck === undefined ? {} : { spoofCheck: read.spoofCheck };
+      return { kind: 'sriov', uplink: read.uplink, vf: { ...vid, ...check } };
+    }
     case 'dummy':
       return { kind: 'dummy' };
   }
@@ -106,7 +122,20 @@ export function trunksOf({ trunks }: { readonly trunks?: readonly number[] | und
   return trunks === undefined ? {} : { trunks: [...trunks].sort((a, b) => a - b) };
 }
 
-/** A port has a tag or trunks, and each of these once. */
+function checkVlanMode(
+  { vlanMode, vlan, cvlans, qinqEthtype }: Extract<ReadNetwork, { kind: 'ovs' }>,
+  said: Said,
+  complaints: Complaints,
+): void {
+  if (vlanMode !== undefined && vlan === undefined)
+    complaints.add(keyPlaceOf(said, 'vlanMode'), `vlanMode: ${vlanMode} needs a vlan`);
+  for (const [key, value] of Object.entries({ cvlans, qinqEthtype })) {
+    if (value !== undefined && vlanMode !== 'dot1q-tunnel')
+      complaints.add(keyPlaceOf(said, key), `${key}: only vlanMode dot1q-tunnel looks at it`);
+  }
+}
+
+/** Each VLAN of a port once, and with a tag or without. */
 export function checkTrunks(
   read: { readonly vlan?: number | undefined; readonly trunks?: readonly number[] | undefined },
   said: Said,
@@ -114,17 +143,13 @@ export function checkTrunks(
 ): void {
   const { vlan, trunks } = read;
   if (trunks === undefined) return;
-  if (vlan !== undefined) {
-    const message = 'a port has one vlan without a tag, or trunks with theirs, not both';
-    complaints.add(keyPlaceOf(said, 'trunks'), message, 'leave out one');
-  }
-  if (trunks.length === 0) {
-    const hint = 'leave it out: a port with neither vlan nor trunks carries every VLAN';
-    complaints.add(placeOf(said, 'trunks'), 'trunks: the list is empty', hint);
-  }
-  for (const [at, vid] of trunks.entries()) {
-    if (trunks.indexOf(vid) < at)
-      complaints.add(itemPlace(said, 'trunks', at), `trunks: ${vid} is there twice`);
+  const place = placeOf(said, 'trunks');
+  if (trunks.length === 0) complaints.add(place, 'trunks: the list is empty', 'leave it out');
+  const twice = trunks.find((vid, at) => trunks.indexOf(vid) < at);
+  if (twice !== undefined) complaints.add(place, `trunks: ${twice} is there twice`);
+  if (vlan !== undefined && trunks.includes(vlan)) {
+    const message = `trunks: ${vlan} is the vlan that goes without a tag`;
+    complaints.add(place, message, 'a port carries a VLAN with its tag or without: leave out one');
   }
 }
 

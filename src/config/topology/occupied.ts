@@ -1,5 +1,5 @@
 /** What is taken on the networks of a topology: addresses, MAC addresses, default routes, whole networks. */
-import { qualifiedName } from '../../model/attachment.ts';
+import { qualifiedName, vidOf } from '../../model/attachment.ts';
 import type { AttachmentSpec, NetworkSpec, Place, Selector } from '../../model/topology.ts';
 import type { SaidAttachment } from './attachment.ts';
 import { keyPlaceOf, placeOf } from './document.ts';
@@ -14,7 +14,7 @@ interface Segment {
 
 /** What a port with trunks carries without a tag, as its interface itself does, is in none of their VLANs. */
 export function segmentOf(network: NetworkSpec, own: Pick<AttachmentSpec, 'vid' | 'trunks'> = {}): Segment {
-  const vlan = own.vid ?? ('vid' in network && own.trunks === undefined ? network.vid : undefined);
+  const vlan = own.vid ?? (own.trunks === undefined ? vidOf(network) : undefined);
   if (network.kind === 'dummy') return { plug: `dummy ${network.name}`, vlan };
   if ('bridge' in network) return { plug: `bridge ${network.bridge}`, vlan };
   return { plug: `uplink ${network.uplink}`, vlan };
@@ -120,10 +120,19 @@ function usesOf({ spec, said, network }: SaidAttachment): Use[] {
   const segment = segmentOf(network, spec);
   const addresses = typeof spec.addresses === 'string' ? [] : spec.addresses;
   const macs = spec.mac === undefined ? [] : [{ what: spec.mac, place: placeOf(said, 'mac') }];
-  return [
+  const tagged = (spec.vlans ?? []).flatMap(({ vid, cidrs }, at) =>
+    cidrs.map(({ ip }) => ({
+      what: ip,
+      place: placeOf(said, 'vlans', at),
+      segment: segmentOf(network, { vid }),
+      owner: spec,
+    })),
+  );
+  const plain = [
     ...addresses.map(({ ip }, at) => ({ what: ip, place: itemPlace(said, 'addresses', at) })),
     ...macs,
-  ].map((use) => ({ ...use, segment, owner: spec }));
+  ];
+  return [...plain.map((use) => ({ ...use, segment, owner: spec })), ...tagged];
 }
 
 /** `web 4` */

@@ -6,7 +6,13 @@
  */
 import * as z from 'zod';
 import { everything } from '../../model/address.ts';
-import { ipvlanModes, macvlanModes } from '../../model/attachment.ts';
+import {
+  ipvlanFlags,
+  ipvlanModes,
+  macvlanModes,
+  ovsVlanModes,
+  qinqEthtypes,
+} from '../../model/attachment.ts';
 import { printable } from '../names.ts';
 import { parseMetric, parseTable, splitRoute } from '../route-words.ts';
 import { readCompose, readContainer, readExpect, readLabel } from './selector.ts';
@@ -21,9 +27,9 @@ function fields<S extends z.core.$ZodShape>(shape: S) {
 
 const vlan = v.whole(1, 4094).meta({ title: 'VLAN id' });
 const trunks = v
-  .oneOrMore(v.whole(0, 4094).meta({ title: 'VLAN id' }))
-  .optional()
-  .meta({ title: 'VLAN ids', examples: [[100, 200]] });
+  .oneOrMore(v.vids.meta({ title: 'VLAN ids', examples: [100, '200-299'] }))
+  .transform((lists) => lists.flat())
+  .optional();
 const mtu = v.whole(68, 65535, 'bytes');
 
 /** Can be said for each host as well, `uplink: { a: eth0, b: enp3s0 }`; hosts.ts picks the value of one. */
@@ -104,7 +110,28 @@ const kind = <K extends string>(name: K) =>
 
 /** A network, by its kind. */
 export const networkSchema = z.discriminatedUnion('kind', [
-  fields({ kind: kind('bridge'), ...onBridge }).meta({
+  fields({
+    kind: kind('bridge'),
+    ...onBridge,
+    vlan: vlan.optional().meta({
+      description:
+        'VLAN that the ports carry without a tag: `bridge vlan add dev PORT vid VLAN pvid untagged`. The bridge filters ' +
+        'VLANs then. With it, `hostAddress` is on the interface BRIDGE.VLAN of the host.',
+    }),
+    trunks: trunks.meta({
+      title: 'VLAN ids',
+      description:
+        'VLANs that the ports carry with their tags: `bridge vlan add dev PORT vid VLAN`. With `vlan` besides what has none.',
+    }),
+    vlanFiltering: z
+      .literal(true)
+      .optional()
+      .meta({
+        description:
+          'A bridge that pipewright did not make may be switched to VLAN filtering, and is: ' +
+          '`ip link set BRIDGE type bridge vlan_filtering 1`. Without this, VLANs on such a bridge are refused.',
+      }),
+  }).meta({
     title: 'bridge',
     description: 'Linux bridge: `ip link add BRIDGE type bridge`, each attachment a veth pair.',
   }),
@@ -116,9 +143,26 @@ export const networkSchema = z.discriminatedUnion('kind', [
     }),
     trunks: trunks.meta({
       description:
-        'Instead of `vlan`: VLANs that the ports carry with their tags, `ovs-vsctl add-port BRIDGE PORT trunks=VLAN,VLAN`; ' +
-        '0 is for frames without a tag. With neither, the ports carry every VLAN.',
+        'VLANs that the ports carry with their tags, `ovs-vsctl add-port BRIDGE PORT trunks=VLAN,VLAN`; 0 is for frames ' +
+        'without a tag. With `vlan` besides the native VLAN. With neither, the ports carry every VLAN.',
     }),
+    vlanMode: z
+      .enum(ovsVlanModes)
+      .optional()
+      .meta({
+        description:
+          'What `vlan` is: the native VLAN of a trunk, which leaves without a tag (`native-untagged`, the default with ' +
+          '`trunks`) or with it (`native-tagged`); or the outer VLAN that what comes is put into (`dot1q-tunnel`, QinQ): ' +
+          '`ovs-vsctl set port PORT vlan_mode=MODE`.',
+      }),
+    cvlans: trunks.meta({
+      title: 'VLAN ids',
+      description: 'Of `dot1q-tunnel`: the inner VLANs that are taken, by default all.',
+    }),
+    qinqEthtype: z
+      .enum(qinqEthtypes)
+      .optional()
+      .meta({ description: 'Of `dot1q-tunnel`: the sort of the outer tag, by default 802.1ad.' }),
   }).meta({
     title: 'ovs',
     description: 'Open vSwitch bridge: `ovs-vsctl add-br BRIDGE`, each attachment a veth pair.',
@@ -127,8 +171,15 @@ export const networkSchema = z.discriminatedUnion('kind', [
     kind: kind('macvlan'),
     uplink,
     mode: z.enum(macvlanModes).default('bridge').meta({
-      description: '`ip link add type macvlan mode MODE`.',
+      description: '`ip link add type macvlan mode MODE`. Changed in place, but for `passthru`.',
     }),
+    sourceMacs: z
+      .array(v.mac.meta({ title: 'MAC address', examples: ['02:00:00:00:00:01'] }))
+      .optional()
+      .meta({
+        description:
+          'Of mode `source`: the MAC addresses whose frames are taken, `ip link set type macvlan macaddr set MACS`.',
+      }),
     vlan: nicVlan,
     ...common,
     ...hostLink,
@@ -139,7 +190,17 @@ export const networkSchema = z.discriminatedUnion('kind', [
   fields({
     kind: kind('ipvlan'),
     uplink,
-    mode: z.enum(ipvlanModes).default('l2').meta({ description: '`ip link add type ipvlan mode MODE`.' }),
+    mode: z.enum(ipvlanModes).default('l2').meta({
+      description: '`ip link add type ipvlan mode MODE`; of all children of the NIC, and changed in place.',
+    }),
+    flag: z
+      .enum(ipvlanFlags)
+      .optional()
+      .meta({
+        description:
+          'Whether the children reach each other (`bridge`), do not (`private`), or by the switch (`vepa`): ' +
+          '`ip link add type ipvlan mode MODE FLAG`; of all children of the NIC.',
+      }),
     vlan: nicVlan,
     ...common,
     ...hostLink,
@@ -150,6 +211,26 @@ export const networkSchema = z.discriminatedUnion('kind', [
   fields({ kind: kind('phys'), uplink, vlan: nicVlan, ...common }).meta({
     title: 'phys',
     description: 'The NIC itself, or its VLAN, moved into one container: `ip link set UPLINK netns`.',
+  }),
+  fields({
+    kind: kind('sriov'),
+    uplink,
+    vlan: vlan.optional().meta({
+      description: "VLAN that the NIC's switch puts it into: `ip link set UPLINK vf N vlan VLAN`.",
+    }),
+    spoofCheck: z
+      .boolean()
+      .optional()
+      .meta({
+        description:
+          'Whether the NIC drops what it sends from another MAC address: `ip link set UPLINK vf N spoofchk on`. By default ' +
+          'as it is.',
+      }),
+    ...common,
+  }).meta({
+    title: 'sriov',
+    description:
+      'A virtual function of a NIC (SR-IOV), whichever is free, moved into the container: `ip link set VF netns`.',
   }),
   fields({ kind: kind('dummy'), ...common }).meta({
     title: 'dummy',
@@ -263,6 +344,14 @@ const rateFields = fields({
   out: rate.optional().meta({ description: 'What the container sends.' }),
 }).meta({ id: 'rate', title: 'rate' });
 
+const guestVlanFields = fields({
+  vid: vlan.meta({ description: 'VLAN id of the tag.' }),
+  addresses: v
+    .oneOrMore(v.hostAddress.meta({ title: 'address/length', examples: ['10.100.0.2/24'] }))
+    .default([])
+    .meta({ description: '`ip addr add`. Only for a container by name.' }),
+}).meta({ id: 'guest-vlan', title: 'VLAN of a trunk' });
+
 const dhcpFields = fields({
   hostname: v.dhcpHostName.optional().meta({
     title: 'host name',
@@ -356,12 +445,23 @@ export const attachmentSchema = fields({
       "containers, from it and each one's name.",
   }),
   vlan: vlan.optional().meta({
-    description: "VLAN of this attachment, before the network's; on kinds ovs, macvlan, ipvlan and phys.",
+    description:
+      "VLAN of this attachment, before the network's; on kinds bridge, ovs, macvlan, ipvlan and phys.",
   }),
   trunks: trunks.meta({
+    title: 'VLAN ids',
     description:
-      "Instead of `vlan`: VLANs that this attachment's port carries with their tags, before the network's; on kind ovs.",
+      "VLANs of this attachment's port with their tags, before what the network says; on kinds bridge and ovs.",
   }),
+  vlans: z
+    .array(guestVlanFields)
+    .default([])
+    .meta({
+      description:
+        'VLANs that come with tags, each an interface IFNAME.VID in the container: ' +
+        '`ip link add link IFNAME name IFNAME.VID type vlan id VID`.',
+      examples: [[{ vid: 100, addresses: '10.100.0.2/24' }]],
+    }),
   mtu: mtu.optional().meta({ description: "Bytes, before the network's." }),
   dad: z
     .boolean()

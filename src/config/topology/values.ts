@@ -15,7 +15,7 @@ import {
 } from '../../model/address.ts';
 import { mainTable } from '../../model/route.ts';
 import type { AddressRange } from '../../model/topology.ts';
-import { checkIfname, printable } from '../names.ts';
+import { checkIfname, parseVids, printable } from '../names.ts';
 import { didYouMean } from './hints.ts';
 
 /** A value that is refused: why, as the rest of a sentence after it, and what to write instead. */
@@ -72,6 +72,14 @@ export function whole(least: number, most: number, unit = '') {
   const message = `must be from ${least} to ${most}${unit === '' ? '' : ` ${unit}`}`;
   return z.int().min(least, message).max(most, message);
 }
+
+/** VLAN ids: one, or `200-299`, both included. */
+export const vids: z.ZodType<number[], number | string> = z
+  .union([whole(0, 4094), z.string()])
+  .transform((said, context) => {
+    const read = parseVids(String(said), 0) ?? not('is not a VLAN id, or several as in 200-299');
+    return settle(read, String(said), context);
+  });
 
 const canonical = (text: string): Cidr | undefined =>
   // 024 is 20 to some programs and 24 to others.

@@ -3,25 +3,35 @@
  * From <linux/if_link.h>, <linux/veth.h> and <linux/if_ether.h>, v6.12.
  */
 import { type Family, familyOf } from '../../model/address.ts';
-import type { IpvlanMode, MacvlanMode } from '../../model/attachment.ts';
+import type { IpvlanFlag, IpvlanMode, MacvlanMode } from '../../model/attachment.ts';
 import type { Link, LinkKind, VethPeer } from '../../model/link.ts';
-import { attr, be16, decodeAttrs, encodeAttrs, ip, u8, u16, u32 } from './codec.ts';
+import { attr, attrs, be16, decodeAttrs, encodeAttrs, ip, mac, nested, u8, u16, u32 } from './codec.ts';
 import { ifinfomsg, linkAttrs, settingAttrs } from './link-attrs.ts';
 
 const bridgeAttrs = {
   vlanFiltering: attr(7, u8), // IFLA_BR_VLAN_FILTERING
+  defaultPvid: attr(39, u16), // IFLA_BR_VLAN_DEFAULT_PVID
 } as const;
 
 const macvlanAttrs = {
   mode: attr(1, u32), // IFLA_MACVLAN_MODE
+  sourcesDo: attr(3, u32), // IFLA_MACVLAN_MACADDR_MODE
+  sources: attr(5, nested({ macs: attrs(4, mac) })), // IFLA_MACVLAN_MACADDR_DATA { IFLA_MACVLAN_MACADDR }
 } as const;
+
+/** MACVLAN_MACADDR_SET. */
+const setSources = 3;
 
 /** MACVLAN_MODE_*. */
 const macvlanModes = { private: 1, vepa: 2, bridge: 4, passthru: 8, source: 16 } as const;
 
 const ipvlanAttrs = {
   mode: attr(1, u16), // IFLA_IPVLAN_MODE
+  flags: attr(2, u16), // IFLA_IPVLAN_FLAGS
 } as const;
+
+/** IPVLAN_F_*; neither is what iproute2 calls bridge. */
+const ipvlanFlags = { bridge: 0, private: 1, vepa: 2 } as const;
 
 /** IPVLAN_MODE_*. */
 const ipvlanModes = { l2: 0, l3: 1, l3s: 2 } as const;
@@ -86,8 +96,14 @@ const writers: { readonly [K in LinkKind['kind']]: (spec: Of<K>) => Buffer | und
     vlanFiltering === undefined
       ? undefined
       : encodeAttrs(bridgeAttrs, { vlanFiltering: flag(vlanFiltering) }),
-  macvlan: ({ mode }) => encodeAttrs(macvlanAttrs, { mode: macvlanModes[mode] }),
-  ipvlan: ({ mode }) => encodeAttrs(ipvlanAttrs, { mode: ipvlanModes[mode] }),
+  macvlan: ({ mode, sourceMacs }) =>
+    encodeAttrs(macvlanAttrs, {
+      mode: macvlanModes[mode],
+      sourcesDo: sourceMacs && setSources,
+      sources: sourceMacs && { macs: sourceMacs },
+    }),
+  ipvlan: ({ mode, flag }) =>
+    encodeAttrs(ipvlanAttrs, { mode: ipvlanModes[mode], flags: flag && ipvlanFlags[flag] }),
   vlan: ({ vid }) => encodeAttrs(vlanAttrs, { vid }),
   dummy: () => undefined,
   ifb: () => undefined,
@@ -135,16 +151,17 @@ function nameOf<Name extends string>(
 }
 
 function macvlanData(bytes: Buffer): Link['data'] {
-  const mode: MacvlanMode | 'source' | undefined = nameOf(
-    macvlanModes,
-    decodeAttrs(macvlanAttrs, bytes).mode,
-  );
-  return mode === undefined ? {} : { mode };
+  const { mode: nr, sources } = decodeAttrs(macvlanAttrs, bytes);
+  const mode: MacvlanMode | undefined = nameOf(macvlanModes, nr);
+  if (mode === undefined) return {};
+  return mode === 'source' ? { mode, sourceMacs: [...(sources?.macs ?? [])].sort() } : { mode };
 }
 
 function ipvlanData(bytes: Buffer): Link['data'] {
-  const mode: IpvlanMode | undefined = nameOf(ipvlanModes, decodeAttrs(ipvlanAttrs, bytes).mode);
-  return mode === undefined ? {} : { mode };
+  const { mode: nr, flags } = decodeAttrs(ipvlanAttrs, bytes);
+  const mode: IpvlanMode | undefined = nameOf(ipvlanModes, nr);
+  const flag: IpvlanFlag | undefined = nameOf(ipvlanFlags, flags);
+  return { ...(mode && { mode }), ...(flag && { flag }) };
 }
 
 function vlanData(bytes: Buffer): Link['data'] {
@@ -155,8 +172,11 @@ function vlanData(bytes: Buffer): Link['data'] {
 
 const readers: Readonly<Record<string, (bytes: Buffer) => Link['data']>> = {
   bridge: (bytes) => {
-    const { vlanFiltering } = decodeAttrs(bridgeAttrs, bytes);
-    return vlanFiltering === undefined ? {} : { vlanFiltering: vlanFiltering !== 0 };
+    const { vlanFiltering, defaultPvid } = decodeAttrs(bridgeAttrs, bytes);
+    return {
+      ...(vlanFiltering === undefined ? {} : { vlanFiltering: vlanFiltering !== 0 }),
+      ...(defaultPvid === undefined ? {} : { defaultPvid }),
+    };
   },
   macvlan: macvlanData,
   macvtap: macvlanData,

@@ -1,5 +1,6 @@
 /** Links, `ip link`. From <linux/rtnetlink.h> and <linux/if_link.h>, v6.12. */
 import type { Link, LinkSettings, NewLink } from '../../model/link.ts';
+import type { KindChange } from '../../model/operation.ts';
 import { type Attrs, attr, decodeAttrs, encodeAttrs, s32, u32 } from './codec.ts';
 import { message } from './header.ts';
 import { confOf, IFF_LOWER_UP, IFF_UP, ifinfomsg, linkAttrs, settingAttrs, upFlags } from './link-attrs.ts';
@@ -78,6 +79,23 @@ export function setLink(ref: LinkRef, changes: LinkChanges): Request {
     type: RTM_SETLINK,
     flags: 0,
     body: message(ifinfomsg({ ifindex: named ? 0 : ref.ifindex, ...upFlags(changes) }), attributes),
+  };
+}
+
+/**
+ * `ip link set NAME type KIND ...`: what depends on the kind of a link that exists, and can be changed: whether a bridge
+ * filters VLANs, the mode of a macvlan or ipvlan.
+ */
+export function changeLink(ifindex: number, spec: KindChange): Request {
+  // What a child is on cannot be changed, nor is it told.
+  const data = encodeKind(spec.kind === 'bridge' ? spec : { ...spec, uplink: 0 });
+  const linkInfo = { kind: spec.kind, data };
+  return {
+    op: 'link.change',
+    subject: `link ${ifindex}`,
+    type: RTM_NEWLINK,
+    flags: 0,
+    body: message(ifinfomsg({ ifindex }), encodeAttrs(linkAttrs, { linkInfo })),
   };
 }
 

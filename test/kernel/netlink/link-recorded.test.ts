@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { rawAttrs } from '../../../src/kernel/netlink/codec.ts';
-import { addAltname, addLink, delLinkGroup, setLink } from '../../../src/kernel/netlink/link.ts';
+import { addAltname, addLink, changeLink, delLinkGroup, setLink } from '../../../src/kernel/netlink/link.ts';
 import type { Request } from '../../../src/kernel/netlink/socket.ts';
 
 interface Row {
@@ -127,6 +127,40 @@ const rows: readonly Row[] = [
     // ifinfomsg, LINK 3, IFNAME mv2, LINKINFO { KIND macvlan, DATA { MODE 2 } }
     theirs:
       '000000000000000000000000000000000800050003000000080003006d7632001c0012000b0001006d6163766c616e000c0002000800010002000000',
+  },
+  {
+    command:
+      'link add link up0 name mvs type macvlan mode source macaddr set 02:00:00:00:00:01 02:00:00:00:00:02',
+    ours: addLink({
+      kind: 'macvlan',
+      name: 'mvs',
+      uplink: 3,
+      mode: 'source',
+      sourceMacs: ['02:00:00:00:00:01', '02:00:00:00:00:02'],
+    }),
+    // ifinfomsg, LINK 3, IFNAME mvs, LINKINFO { KIND macvlan, DATA { MACADDR_MODE 3, MACADDR_DATA { MACADDR x 2 }, MODE 16 } }
+    theirs:
+      '000000000000000000000000000000000800050003000000080003006d767300400012000b0001006d6163766c616e003000020008000300030000001c0005000a00040002000000000100000a00040002000000000200000800010010000000',
+  },
+  {
+    command: 'link add link up0 name ipv0 type ipvlan mode l2 private',
+    ours: addLink({ kind: 'ipvlan', name: 'ipv0', uplink: 3, mode: 'l2', flag: 'private' }),
+    // ifinfomsg, LINK 3, IFNAME ipv0, LINKINFO { KIND ipvlan, DATA { MODE 0, FLAGS 1 } }
+    theirs:
+      '000000000000000000000000000000000800050003000000090003006970763000000000240012000a0001006970766c616e00001400020006000100000000000600020001000000',
+  },
+  {
+    command: 'link set up0 type macvlan mode vepa',
+    ours: changeLink(3, { kind: 'macvlan', mode: 'vepa' }),
+    // ifinfomsg of 3, LINKINFO { KIND macvlan, DATA { MODE 2 } }
+    theirs: '000000000300000000000000000000001c0012000b0001006d6163766c616e000c0002000800010002000000',
+  },
+  {
+    command: 'link set up0 type ipvlan mode l3 vepa',
+    ours: changeLink(3, { kind: 'ipvlan', mode: 'l3', flag: 'vepa' }),
+    // ifinfomsg of 3, LINKINFO { KIND ipvlan, DATA { MODE 1, FLAGS 2 } }
+    theirs:
+      '00000000030000000000000000000000240012000a0001006970766c616e00001400020006000100010000000600020002000000',
   },
   {
     command: 'link add vh0 mtu 1400 up type veth peer name vg0 mtu 1400 address 02:00:00:00:00:03',

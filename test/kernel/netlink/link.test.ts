@@ -237,7 +237,7 @@ test('data of the kinds that this kernel lacks, in messages as they were recorde
   );
   assert.deepEqual(decode(qinq).data, { vid: 100, vlanProtocol: '802.1ad' });
   const ipvlan = `${header}240012000a0001006970766c616e00001400020006000100020000000600020000000000`;
-  assert.deepEqual(decode(ipvlan).data, { mode: 'l3s' });
+  assert.deepEqual(decode(ipvlan).data, { mode: 'l3s', flag: 'bridge' });
   const ipoib = `${header}1c0012000900010069706f69620000000c0002000600010001800000`;
   assert.deepEqual(decode(ipoib).data, { pkey: 0x8001 });
   const bridge = `${header}1c0012000a00010062726964676500000c0002000500070001000000`;

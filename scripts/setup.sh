@@ -15,7 +15,9 @@ systemd() { [ -d /run/systemd/system ]; }
 # configure every NIC of this machine.
 demo='ip:iproute2 dnsmasq:dnsmasq-base busybox:busybox-static ping:iputils-ping nsenter:util-linux'
 test="$demo dockerd:docker.io ovs-vswitchd:openvswitch-switch iptables:iptables arping:iputils-arping
-  tcpdump:tcpdump strace:strace udhcpc:udhcpc dhclient:isc-dhcp-client dhcpcd:dhcpcd-base ps:procps podman:podman"
+  tcpdump:tcpdump strace:strace udhcpc:udhcpc dhclient:isc-dhcp-client dhcpcd:dhcpcd-base
+  kea-dhcp4:kea-dhcp4-server kea-dhcp6:kea-dhcp6-server dhcpd:isc-dhcp-server dhcrelay:isc-dhcp-relay ps:procps
+  podman:podman"
 vm="$test qemu-system-x86_64:qemu-system-x86 depmod:kmod mkfs.ext4:e2fsprogs"
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }

@@ -29,6 +29,7 @@ export const errorCodes = {
   PROGRAM_FAILED: 'A program that was asked for failed.',
   AGENT_RUNS: 'The agent runs, and would make everything anew.',
   NO_LEASE: 'No DHCP server gave the interface an address.',
+  DNS_REFUSED: "The container's /etc/resolv.conf is not one that may be written to.",
   LOCK_TIMEOUT: 'Another pipewright command holds the lock for too long.',
   STATE_UNREADABLE: 'A file of the state directory cannot be read.',
   UNDO_INCOMPLETE: 'A step failed, and not every step before it could be taken back.',

@@ -16,7 +16,7 @@ import { containerKey } from '../apply/state.ts';
 import { foreignIn, type WantedHere } from '../apply/wanted.ts';
 import type { Container } from '../containers/container.ts';
 import { type Away, type Engines, idAmongAll, splitId } from '../containers/engines.ts';
-import { LeaseKeeper } from '../dhcp/keeper.ts';
+import { LeaseKeeper, wantsLease } from '../dhcp/keeper.ts';
 import { hasErrno } from '../errors.ts';
 import { type Attachment, qualifiedName } from '../model/attachment.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
@@ -381,7 +381,7 @@ export class Agent {
   /** The interface is as it is wanted. What comes by DHCP is seen to; nobody waits for a server. */
   async #settle({ key, attachment }: Wanted, container: Container): Promise<void> {
     const ledger = this.#ledger(key);
-    if (!attachment.dhcp) return ledger.right();
+    if (!wantsLease(attachment) && !this.#leases.status(key)) return ledger.right();
     try {
       await this.#leases.attend(key, attachment, container);
       this.#leaseChanged(key, undefined);
@@ -391,9 +391,11 @@ export class Agent {
   }
 
   #leaseChanged(key: string, news: string | undefined): void {
-    const status = this.#leases.status(key)?.[0];
-    if (status?.lease) this.#ledger(key).leased();
-    else if (status) this.#ledger(key).leaseless(status.reason ?? 'it is asking for a DHCP lease');
+    if (this.#leases.status(key)) {
+      const why = this.#leases.lacks(key);
+      if (why === undefined) this.#ledger(key).leased();
+      else this.#ledger(key).leaseless(why);
+    }
     if (news !== undefined) this.#tell(key, 'lease', news);
   }
 
@@ -420,7 +422,7 @@ export class Agent {
         const contested = ledger.repaired(summary(steps));
         this.#tell(key, contested ? 'contested' : 'repaired', summary(steps));
       }
-      if (steps.length === 0 || wanted.attachment.dhcp) await this.#settle(wanted, container);
+      if (steps.length === 0 || wantsLease(wanted.attachment)) await this.#settle(wanted, container);
     } catch (error) {
       this.#fail(key, textOf(error));
       const claimed = foreignIn(wanted, error);

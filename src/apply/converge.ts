@@ -161,9 +161,13 @@ export async function attachWanted(
     onWait,
     ...(lease && { beforeCommit: lease.get }),
   });
-  if (!lease || result.steps.length > 0) return { ...result, notes: lease?.notes ?? [] };
+  const needsAgent = attachment.ipv6 && attachment.ipv6.mode !== 'slaac' && !keepsLeases;
+  const notes = needsAgent
+    ? [`${attachment.ifname}: only the agent asks DHCPv6 servers (pipewright agent)`]
+    : [];
+  if (!lease || result.steps.length > 0) return { ...result, notes: [...(lease?.notes ?? []), ...notes] };
   const steps = await lease.getIfNone();
-  return { ...result, steps, notes: lease.notes };
+  return { ...result, steps, notes: [...lease.notes, ...notes] };
 }
 
 /** Where nobody renews leases: one is got when the interface is made, and when that one is over. */

@@ -9,6 +9,7 @@ import { listRoutes } from '../kernel/netlink/route.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { Netns } from '../kernel/netns.ts';
 import { randomBytes } from '../kernel/random.ts';
+import type { Attachment } from '../model/attachment.ts';
 import type { Link, Route } from '../model/link.ts';
 import { groupOf, ifbNameFor, isOurGroup } from '../model/naming.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
@@ -277,7 +278,7 @@ async function run(
   const backends = backendsOf(host);
   for (const { target, facts, guest } of departures) {
     await stopClient(host, target, facts).catch((error) => failures.push(error));
-    if (facts.record?.want?.dhcp) await release(host, target, guest);
+    if (facts.record?.want) await release(host, target, facts.record.want, guest);
   }
   const onHost = new Executor({ host: host.rtnl, guest: undefined }, backends);
   const ends: string[] = [];
@@ -306,14 +307,27 @@ async function run(
   for (const { target } of departures) host.state.removeRecord(containerKey(target.container), target.ifname);
 }
 
-/** The lease of our own client goes back to its server while there is a way to it. */
+/** Leases of our own clients go back to their servers while there is a way to them, and with them their name servers. */
 async function release(
   host: Host,
   { container, ifname }: Target,
+  { dhcp, ipv6, dns }: Attachment,
   guest: GuestSocket | undefined,
 ): Promise<void> {
-  const { releaseHeld } = await import('../dhcp/held.ts');
-  releaseHeld(host, container, ifname, guest?.rtnl);
+  if (dhcp) {
+    const { releaseHeld } = await import('../dhcp/held.ts');
+    releaseHeld(host, container, ifname, guest?.rtnl);
+  }
+  if (ipv6) {
+    const { releaseHeld6 } = await import('../dhcp/held6.ts');
+    releaseHeld6(host, container, ifname, guest?.rtnl);
+  }
+  if (!dns || container.pid === undefined) return;
+  const { offerDns } = await import('../dhcp/dns/offers.ts');
+  for (const family of [4, 6] as const) {
+    // Where the container is gone, or its file could not be written to, there is nothing of ours.
+    await offerDns(container, `${ifname}/${family}`, undefined).catch(() => {});
+  }
 }
 
 async function stopClient(host: Host, { ifname }: Target, { record }: DetachFacts): Promise<void> {

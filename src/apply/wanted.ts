@@ -1,8 +1,11 @@
 /** A topology with the containers that run now: what is wanted of each, with addresses that are written down first. */
 import type { Container } from '../containers/container.ts';
+import { stableSecretOf } from '../dhcp/identity.ts';
+import { machineId } from '../dhcp/machine-id.ts';
 import { PipewrightError } from '../errors.ts';
 import { qualifiedName } from '../model/attachment.ts';
 import type { Topology } from '../model/topology.ts';
+import { withStableSecret } from '../plan/ipv6.ts';
 import { withLabels } from '../plan/labels.ts';
 import { isSameMemory, type Memory, reclaimableOf, remember } from '../plan/remembered.ts';
 import { type KnownContainer, type Resolution, resolveTopology, type Wanted } from '../plan/topology.ts';
@@ -43,6 +46,8 @@ const addressesKey = 'addresses';
 
 /** Where the agent keeps commands, one below this for each. */
 export const keptPrefix = 'attachments';
+/** Of the last lease of each attachment. */
+export const leasesPrefix = 'leases';
 
 /** Held by the agent that works with this state directory: there is only one. */
 export function agentLockPath(stateDir: string): string {
@@ -114,7 +119,7 @@ function here({ wanted, unwantable }: Resolution, running: readonly RunningConta
   const byName = new Map(running.map(({ listed, container }) => [qualifiedName(listed), container]));
   const found = wanted.flatMap((one) => {
     const container = byName.get(qualifiedName(one.attachment.container));
-    return container ? [{ wanted: one, container }] : [];
+    return container ? [{ wanted: withSecret(one), container }] : [];
   });
   return { wanted: found, unwantable };
 }
@@ -156,7 +161,19 @@ export async function kept(
 /** Forgets all that. */
 export async function forgetAll(store: Store): Promise<void> {
   const addresses = await store.read(addressesKey);
-  for (const { key, version } of [...(await store.list(keptPrefix)), ...(addresses ? [addresses] : [])]) {
+  const lists = [await store.list(keptPrefix), await store.list(leasesPrefix), addresses ? [addresses] : []];
+  for (const { key, version } of lists.flat()) {
     await store.compareAndSet(key, undefined, version);
   }
+}
+
+/** The kernel makes stable addresses from a secret, which is this host's. */
+function withSecret(wanted: Wanted): Wanted {
+  const { ipv6, sysctls = {}, container, ifname } = wanted.attachment;
+  if (!ipv6) return wanted;
+  const secret = stableSecretOf(machineId(), container.name, ifname);
+  return {
+    ...wanted,
+    attachment: { ...wanted.attachment, sysctls: withStableSecret(sysctls, ipv6, secret) },
+  };
 }

@@ -1,6 +1,5 @@
 /** The lease of one interface: who the interface is to the server, its client, and what is written down of the lease. */
-import { readFileSync, writeSync } from 'node:fs';
-import { hostname } from 'node:os';
+import { writeSync } from 'node:fs';
 import type { Host } from '../apply/host.ts';
 import { containerKey, type HeldLease } from '../apply/state.ts';
 import type { Container } from '../containers/container.ts';
@@ -12,13 +11,16 @@ import { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import type { Netns } from '../kernel/netns.ts';
 import { announce } from '../kernel/packet.ts';
 import { closeInBackground, openPacketSocket } from '../kernel/packet-socket.ts';
+import type { Family } from '../model/address.ts';
 import type { Attachment } from '../model/attachment.ts';
 import type { Lease } from '../model/lease.ts';
 import type { Link } from '../model/link.ts';
 import { formatNetwork } from '../observe/list.ts';
 import { applyLease, removeLease } from './apply.ts';
 import { hostNameOf } from './command.ts';
+import { offerDns } from './dns/offers.ts';
 import { clientIdOf } from './identity.ts';
+import { machineId } from './machine-id.ts';
 import { Dhcp4Client, leaseClock } from './v4/client.ts';
 import { clientFrame } from './v4/frame.ts';
 import { encodeMessage, messageTypes } from './v4/message.ts';
@@ -37,6 +39,8 @@ export interface LeaseEvents {
   bound?(lease: Lease): void;
   /** The interface has it no more. */
   lost?(lease: Lease, reason: string): void;
+  /** The container's resolv.conf does not have its name servers, and why; undefined: it has. */
+  names?(trouble: string | undefined): void;
   changed(): void;
 }
 
@@ -48,24 +52,6 @@ const mostMessage = 1500;
 /** `PID:STARTTIME` of this process. */
 export function ownProcess(): string {
   return `${process.pid}:${startTimeOf(process.pid) ?? ''}`;
-}
-
-let machine: string | undefined;
-
-/** Tells hosts apart that have containers of one name. */
-export function machineId(): string {
-  machine ??= readMachineId();
-  return machine;
-}
-
-function readMachineId(): string {
-  try {
-    const id = readFileSync('/etc/machine-id', 'utf8').trim();
-    if (id !== '') return id;
-  } catch {
-    // Not every system has one.
-  }
-  return hostname();
 }
 
 /** Who an interface is to a DHCPv4 server. */
@@ -111,6 +97,7 @@ export function clientFor(target: LeaseTarget, link: Link, events: LeaseEvents):
       const keepMtu = attachment.mtu !== undefined;
       const fresh = applyLease(guest, ifname, lease, { now: leaseClock(), was: was?.lease, keepMtu });
       tellNeighbours(guest, ifname, fresh);
+      offerNames(target, lease, events);
       events.bound?.(lease);
     },
     unbind: (guest, lease, reason) => {
@@ -118,10 +105,23 @@ export function clientFor(target: LeaseTarget, link: Link, events: LeaseEvents):
       if (held) host.state.writeLease(key, { ...held, isLeaving: true });
       removeLease(guest, ifname, lease);
       host.state.removeLease(key, ifname, 4);
+      offerNames(target, { ...lease, dns: [], search: [] }, events);
       events.lost?.(lease, reason);
     },
     onChange: events.changed,
   });
+}
+
+/**
+ * Puts a lease's name servers into the container's own resolv.conf, where that is asked for; without any, takes them out.
+ * Nobody waits for it.
+ */
+export function offerNames({ container, attachment }: LeaseTarget, lease: Lease, events: LeaseEvents): void {
+  if (attachment.dns !== 'container') return;
+  offerDns(container, `${attachment.ifname}/${lease.family}`, lease).then(
+    () => events.names?.(undefined),
+    (error: unknown) => events.names?.(error instanceof Error ? error.message : String(error)),
+  );
 }
 
 function heldLease(
@@ -158,11 +158,14 @@ function tellNeighbours(guest: NetlinkSocket, ifname: string, fresh: Parameters<
  * The lease that the interface has in this life of its container, or the one of an earlier life on the same network. One
  * that was being taken off when its process ended is gone then.
  */
-export function leaseOnFile({ host, container, attachment }: LeaseTarget): {
+export function leaseOnFile(
+  { host, container, attachment }: LeaseTarget,
+  family: Family = 4,
+): {
   readonly held?: HeldLease;
   readonly remembered?: Lease;
 } {
-  const found = host.state.lease(containerKey(container), attachment.ifname, 4);
+  const found = host.state.lease(containerKey(container), attachment.ifname, family);
   if (!found) return {};
   const isPresent =
     found.container.startTime === container.startTime && found.container.pid === container.pid;
@@ -170,7 +173,7 @@ export function leaseOnFile({ host, container, attachment }: LeaseTarget): {
     using netns = openContainerNetns(container);
     using guest = NetlinkSocket.open(netns);
     removeLease(guest, attachment.ifname, found.lease);
-    host.state.removeLease(containerKey(container), attachment.ifname, 4);
+    host.state.removeLease(containerKey(container), attachment.ifname, family);
     return {};
   }
   if (isPresent) return { held: found };

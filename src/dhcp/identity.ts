@@ -23,3 +23,13 @@ export function iaidOf(ifname: string): Uint8Array {
 export function clientIdOf(machine: string, container: string, ifname: string): Uint8Array {
   return Buffer.concat([Buffer.from([255]), iaidOf(ifname), duidOf(machine, container)]);
 }
+
+/**
+ * The secret of RFC 7217 that an interface's own IPv6 addresses are made from, for `net.ipv6.conf.IFNAME.stable_secret`,
+ * written as the kernel prints it. With it they are the same in each life of the container.
+ */
+export function stableSecretOf(machine: string, container: string, ifname: string): string {
+  const digest = createHash('sha256').update(`pipewright stable_secret ${machine}\0${container}\0${ifname}`);
+  const words = digest.digest('hex').slice(0, 32).match(/.{4}/g) ?? [];
+  return words.join(':');
+}

@@ -1,18 +1,20 @@
 /** Keeps the leases of all interfaces of a host: begins, resumes, checks and ends their clients. */
 import type { Host } from '../apply/host.ts';
+import { leasesPrefix } from '../apply/wanted.ts';
 import type { Container } from '../containers/container.ts';
 import { startTimeOf } from '../containers/proc.ts';
 import { openContainerNetns } from '../containers/resolve.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
-import { formatCidr } from '../model/address.ts';
+import { type Family, formatCidr } from '../model/address.ts';
 import type { Attachment } from '../model/attachment.ts';
 import type { Lease, LeaseStatus } from '../model/lease.ts';
 import type { Link } from '../model/link.ts';
 import { formatNetwork } from '../observe/list.ts';
 import type { Store } from '../store/store.ts';
 import { hasLease } from './apply.ts';
-import { clientFor, type LeaseTarget, leasedLink, leaseOnFile } from './held.ts';
-import { type Dhcp4Client, leaseClock } from './v4/client.ts';
+import { clientFor, type LeaseEvents, type LeaseTarget, leasedLink, leaseOnFile } from './held.ts';
+import { clientFor6 } from './held6.ts';
+import { leaseClock } from './v4/client.ts';
 
 /** What is remembered of a lease beyond restarts of the container and of the host. */
 interface RememberedLease {
@@ -28,36 +30,65 @@ export interface KeeperParts {
   onChange(key: string, news: string | undefined): void;
 }
 
-const rememberedPrefix = 'leases';
 /** Milliseconds after its end that a lease is remembered: a server often still has the address for its former owner. */
 const memoryMs = 7 * 24 * 3600 * 1000;
 
-/** An attachment whose lease is kept. */
+/** A client of either family. */
+interface LeaseClient {
+  start(remembered?: Lease): void;
+  resume(lease: Lease): void;
+  linkup(): void;
+  rebind(): void;
+  /** Takes the lease off the interface, gives it back and ends. */
+  release(): void | Promise<void>;
+  stop(): void;
+  status(): LeaseStatus;
+}
+
+/** An attachment whose lease of one family is kept. */
 interface Kept {
+  readonly key: string;
   readonly target: LeaseTarget;
   /** By which it is told whether the same client can go on. */
   readonly life: string;
   readonly spec: string;
   readonly mac: string;
-  readonly client: Dhcp4Client;
+  readonly client: LeaseClient;
   hasCarrier: boolean;
   /** The address that was last told of. */
   told: string | undefined;
+  /** Why the container's resolv.conf does not have the name servers. */
+  namesTrouble: string | undefined;
 }
 
-/** The leases of a host, by `web/eth1`. */
+/** `web/eth1 4`: the lease of an interface of one family. */
+type Slot = `${string} ${Family}`;
+
+const families = [4, 6] as const;
+const slotsOf = (key: string): Slot[] => families.map((family): Slot => `${key} ${family}`);
+
+/** Whether addresses of an attachment, or what it knows of the network, come by DHCP. */
+export function wantsLease(attachment: Attachment): boolean {
+  return families.some((family) => wantsLeaseOf(attachment, family));
+}
+
+function wantsLeaseOf({ dhcp, ipv6 }: Attachment, family: Family): boolean {
+  return family === 4 ? dhcp !== undefined : ipv6 !== undefined && ipv6.mode !== 'slaac';
+}
+
+/** The leases of a host. */
 export class LeaseKeeper {
   readonly #parts: KeeperParts;
-  readonly #kept = new Map<string, Kept>();
+  readonly #kept = new Map<Slot, Kept>();
   /** Those that are about to begin; what stops them in between takes them out. */
-  readonly #beginning = new Map<string, symbol>();
+  readonly #beginning = new Map<Slot, symbol>();
 
   constructor(parts: KeeperParts) {
     this.#parts = parts;
   }
 
   /**
-   * The interface is there and is to have a lease: begins to get one, goes on with the one that it has, or puts right
+   * The interface is there and is to have leases: begins to get them, goes on with those that it has, or puts right
    * what somebody changed. @throws PipewrightError NO_LEASE, CONTAINER_GONE
    */
   async attend(key: string, attachment: Attachment, container: Container): Promise<void> {
@@ -65,10 +96,22 @@ export class LeaseKeeper {
     using guest = NetlinkSocket.open(netns);
     const link = leasedLink(guest, attachment.ifname);
     const target = { host: this.#parts.host, container, attachment };
-    const kept = this.#kept.get(key);
-    if (!kept || kept.life !== lifeOf(container)) return this.#begin(key, target, link);
+    for (const family of families) {
+      if (wantsLeaseOf(attachment, family)) await this.#attendOne(key, family, { target, link, guest });
+      else if (this.#kept.has(`${key} ${family}`)) await this.#dropOne(`${key} ${family}`);
+    }
+  }
+
+  async #attendOne(
+    key: string,
+    family: Family,
+    { target, link, guest }: { target: LeaseTarget; link: Link; guest: NetlinkSocket },
+  ): Promise<void> {
+    const { attachment, container } = target;
+    const kept = this.#kept.get(`${key} ${family}`);
+    if (!kept || kept.life !== lifeOf(container)) return this.#begin(key, family, target, link);
     if (kept.mac !== link.mac || kept.spec !== specOf(attachment))
-      return this.#begin(key, target, link, true);
+      return this.#begin(key, family, target, link, true);
     const { lease } = kept.client.status();
     const cameUp = link.carrier && !kept.hasCarrier;
     kept.hasCarrier = link.carrier;
@@ -77,21 +120,25 @@ export class LeaseKeeper {
   }
 
   /** @param verify who the interface is has changed: the server is to hear of it */
-  async #begin(key: string, target: LeaseTarget, link: Link, verify = false): Promise<void> {
-    this.#stop(key);
+  async #begin(key: string, family: Family, target: LeaseTarget, link: Link, verify = false): Promise<void> {
+    const slot: Slot = `${key} ${family}`;
+    this.#stop(slot);
     const { container, attachment } = target;
-    const onFile = leaseOnFile(target);
-    const token = Symbol(key);
-    this.#beginning.set(key, token);
-    const remembered = onFile.held?.lease ?? (await this.#recall(key, attachment)) ?? onFile.remembered;
-    if (this.#beginning.get(key) !== token) return;
-    this.#beginning.delete(key);
-    const client = clientFor(target, link, {
-      bound: (lease) => this.#bound(key, attachment, lease),
-      lost: (lease, reason) => this.#lost(key, lease, reason),
+    const onFile = leaseOnFile(target, family);
+    const token = Symbol(slot);
+    this.#beginning.set(slot, token);
+    const remembered = onFile.held?.lease ?? (await this.#recall(slot, attachment)) ?? onFile.remembered;
+    if (this.#beginning.get(slot) !== token) return;
+    this.#beginning.delete(slot);
+    const events: LeaseEvents = {
+      bound: (lease) => this.#bound(slot, attachment, lease),
+      lost: (lease, reason) => this.#lost(slot, lease, reason),
+      names: (trouble) => this.#named(slot, trouble),
       changed: () => this.#parts.onChange(key, undefined),
-    });
+    };
+    const client = family === 4 ? clientFor(target, link, events) : clientFor6(target, link.mac, events);
     const kept: Kept = {
+      key,
       target,
       life: lifeOf(container),
       spec: specOf(attachment),
@@ -99,41 +146,48 @@ export class LeaseKeeper {
       client,
       hasCarrier: link.carrier,
       told: undefined,
+      namesTrouble: undefined,
     };
-    this.#kept.set(key, kept);
+    this.#kept.set(slot, kept);
     if (onFile.held) client.resume(onFile.held.lease);
     else client.start(remembered);
     if (verify) client.linkup();
   }
 
-  async #recall(key: string, { network }: Attachment): Promise<Lease | undefined> {
-    const stored = await this.#parts.store.read<RememberedLease>(storeKey(key));
+  async #recall(slot: Slot, { network }: Attachment): Promise<Lease | undefined> {
+    const stored = await this.#parts.store.read<RememberedLease>(storeKey(slot));
     return stored?.value.network === formatNetwork(network) ? stored.value.lease : undefined;
   }
 
-  #bound(key: string, { network }: Attachment, lease: Lease): void {
-    void this.#remember(key, { network: formatNetwork(network), lease });
-    const kept = this.#kept.get(key);
+  #bound(slot: Slot, { network }: Attachment, lease: Lease): void {
+    void this.#remember(slot, { network: formatNetwork(network), lease });
+    const kept = this.#kept.get(slot);
     const text = textOf(lease);
     if (!kept || kept.told === text) return;
     kept.told = text;
-    this.#parts.onChange(key, text);
+    this.#parts.onChange(kept.key, text);
   }
 
-  #lost(key: string, lease: Lease, reason: string): void {
-    const kept = this.#kept.get(key);
-    if (kept) kept.told = undefined;
-    this.#parts.onChange(
-      key,
-      `${lease.addresses.map(({ cidr }) => formatCidr(cidr)).join(', ')} is gone: ${reason}`,
-    );
+  #lost(slot: Slot, lease: Lease, reason: string): void {
+    const kept = this.#kept.get(slot);
+    if (!kept) return;
+    kept.told = undefined;
+    const what = lease.addresses.map(({ cidr }) => formatCidr(cidr)).join(', ') || 'what DHCPv6 said';
+    this.#parts.onChange(kept.key, `${what} is gone: ${reason}`);
   }
 
-  async #remember(key: string, value: RememberedLease | undefined): Promise<void> {
+  #named(slot: Slot, trouble: string | undefined): void {
+    const kept = this.#kept.get(slot);
+    if (!kept || kept.namesTrouble === trouble) return;
+    kept.namesTrouble = trouble;
+    this.#parts.onChange(kept.key, trouble);
+  }
+
+  async #remember(slot: Slot, value: RememberedLease | undefined): Promise<void> {
     const { store } = this.#parts;
     try {
-      const present = await store.read<RememberedLease>(storeKey(key));
-      if (present || value) await store.compareAndSet(storeKey(key), value, present?.version);
+      const present = await store.read<RememberedLease>(storeKey(slot));
+      if (present || value) await store.compareAndSet(storeKey(slot), value, present?.version);
     } catch {
       // The store tells of it in its problems; the lease itself is as good.
     }
@@ -141,34 +195,64 @@ export class LeaseKeeper {
 
   /** How the leases of an attachment are doing; undefined when it has none to keep. */
   status(key: string): readonly LeaseStatus[] | undefined {
-    const kept = this.#kept.get(key);
-    return kept && [kept.client.status()];
+    const all = slotsOf(key).flatMap((slot) => {
+      const kept = this.#kept.get(slot);
+      if (!kept) return [];
+      const status = kept.client.status();
+      const reason = [status.reason, kept.namesTrouble].filter(Boolean).join('; ');
+      return [{ ...status, ...(reason !== '' && { reason }) }];
+    });
+    return all.length > 0 ? all : undefined;
+  }
+
+  /** Why an attachment has not all that it is to have by DHCP; undefined when it has. */
+  lacks(key: string): string | undefined {
+    for (const slot of slotsOf(key)) {
+      const kept = this.#kept.get(slot);
+      // Where routers have the say, there may be nothing to be had.
+      if (!kept || (slot.endsWith('6') && kept.target.attachment.ipv6?.mode === 'auto')) continue;
+      const { lease, reason } = kept.client.status();
+      const what = slot.endsWith('6') ? 'DHCPv6' : 'DHCP';
+      if (!lease) return reason ?? `it is asking for a ${what} lease`;
+    }
+    return undefined;
   }
 
   /** Ends the clients of containers that run no more. Their leases are remembered. */
   prune(): void {
-    for (const [key, { target }] of this.#kept) {
+    for (const [slot, { target }] of this.#kept) {
       const { pid, startTime } = target.container;
-      if (pid !== undefined && startTimeOf(pid) !== startTime) this.#stop(key);
+      if (pid !== undefined && startTimeOf(pid) !== startTime) this.#stop(slot);
     }
   }
 
   /** The attachment is wanted no more: its client ends, and nothing is remembered. Whoever detaches gives the lease back. */
   async drop(key: string): Promise<void> {
-    this.#stop(key);
-    await this.#remember(key, undefined);
+    for (const slot of slotsOf(key)) {
+      this.#stop(slot);
+      await this.#remember(slot, undefined);
+    }
   }
 
-  #stop(key: string): void {
-    this.#kept.get(key)?.client.stop();
-    this.#kept.delete(key);
-    this.#beginning.delete(key);
+  /** One family of two is wanted no more: the interface stays, so its client takes the lease off it. */
+  async #dropOne(slot: Slot): Promise<void> {
+    const kept = this.#kept.get(slot);
+    this.#kept.delete(slot);
+    await this.#remember(slot, undefined);
+    // Nobody waits for the server to hear of it.
+    void kept?.client.release();
+  }
+
+  #stop(slot: Slot): void {
+    this.#kept.get(slot)?.client.stop();
+    this.#kept.delete(slot);
+    this.#beginning.delete(slot);
   }
 
   /** Forgets leases that ended long ago. */
   async forgetOld(): Promise<void> {
     const { store } = this.#parts;
-    for (const { key, value, version } of await store.list<RememberedLease>(rememberedPrefix)) {
+    for (const { key, value, version } of await store.list<RememberedLease>(leasesPrefix)) {
       const { expiresAt = Number.POSITIVE_INFINITY } = value.lease;
       if (expiresAt + memoryMs < leaseClock()) await store.compareAndSet(key, undefined, version);
     }
@@ -176,16 +260,17 @@ export class LeaseKeeper {
 
   /** Ends all clients; the interfaces stay as they are, and the next keeper goes on with their leases. */
   close(): void {
-    for (const key of this.#kept.keys()) this.#stop(key);
+    for (const slot of this.#kept.keys()) this.#stop(slot);
   }
 }
 
 /** `web/eth1` would be a folder. */
-const storeKey = (key: string): string => `${rememberedPrefix}/${key.replace('/', ' ')}`;
+const storeKey = (slot: Slot): string => `${leasesPrefix}/${slot.replace('/', ' ')}`;
 
 const lifeOf = ({ pid, startTime }: Container): string => `${pid}:${startTime}`;
 
-const specOf = ({ dhcp, network, mtu }: Attachment): string => JSON.stringify([dhcp, network, mtu]);
+const specOf = ({ dhcp, ipv6, dns, network, mtu }: Attachment): string =>
+  JSON.stringify([dhcp, ipv6, dns, network, mtu]);
 
 /** For people: `10.0.0.9/24 from 10.0.0.1`. */
 export function textOf({ addresses, server }: Lease): string {

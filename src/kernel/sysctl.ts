@@ -10,7 +10,10 @@ function pathOf(key: string): string {
   return `/proc/sys/${key}`;
 }
 
-/** `readSysctl(netns, 'net/ipv4/conf/eth1/forwarding')`: the value as text, undefined when there is no such sysctl. */
+/**
+ * `readSysctl(netns, 'net/ipv4/conf/eth1/forwarding')`: the value as text, undefined when there is no such sysctl. Empty
+ * when it has no value yet: `stable_secret` answers EIO then.
+ */
 export function readSysctl(netns: Netns, key: string): string | undefined {
   const path = pathOf(key);
   try {
@@ -18,6 +21,7 @@ export function readSysctl(netns: Netns, key: string): string | undefined {
   } catch (error) {
     const refusal = refusedByFs(error, { op: 'sysctl.get', subject: `${key} in ${netns.label}` });
     if (refusal.errno === 'ENOENT') return undefined;
+    if (refusal.errno === 'EIO') return '';
     throw refusal;
   }
 }

@@ -158,6 +158,17 @@ export interface GuestVlan {
   readonly cidrs: readonly Cidr[];
 }
 
+/** How the interface comes by IPv6 addresses that nobody wrote down. */
+export const ipv6Modes = ['slaac', 'dhcp', 'auto'] as const;
+/** How the kernel makes the host's part of them. */
+export const interfaceIds = ['stable-privacy', 'eui64'] as const;
+
+/** IPv6 by router advertisements (`slaac`), from a DHCPv6 server (`dhcp`), or by whatever routers say (`auto`). */
+export interface Ipv6Spec {
+  readonly mode: (typeof ipv6Modes)[number];
+  readonly interfaceId: (typeof interfaceIds)[number];
+}
+
 /** One wanted interface of one container on one network. What is absent is left as it is. */
 export interface Attachment {
   readonly container: ContainerRef;
@@ -169,6 +180,9 @@ export interface Attachment {
   readonly addrs: readonly AddrSpec[];
   /** Addresses, routes and MTU come from a DHCPv4 server, and `addrs` is empty. */
   readonly dhcp?: DhcpSpec;
+  readonly ipv6?: Ipv6Spec;
+  /** Name servers of leases go into the container's own /etc/resolv.conf. */
+  readonly dns?: 'container';
   readonly routes: readonly RouteSpec[];
   readonly rules?: readonly RuleSpec[];
   /** Of the interface: `ipv4/forwarding` stands for net/ipv4/conf/IFNAME/forwarding. */

@@ -3,6 +3,7 @@ import type { Cidr, Family } from './address.ts';
 import type {
   ChildMode,
   GuestVlan,
+  Ipv6Spec,
   OvsVlans,
   RateSpec,
   RouteSpec,
@@ -86,6 +87,8 @@ export interface AttachmentSpec {
   readonly addresses: 'auto' | 'dhcp' | readonly Cidr[];
   /** What is said to the DHCP server; only with `dhcp`. */
   readonly dhcp?: DhcpSpec;
+  readonly ipv6?: Ipv6Spec;
+  readonly dns?: 'container';
   /** Empty: the network's, unless `noGateway`. */
   readonly gateways: readonly { readonly family: Family; readonly ip: string }[];
   /** No default route by this interface, whatever the network's gateway. */

@@ -8,6 +8,7 @@ import type { Attachment } from '../model/attachment.ts';
 import type { Link, Route } from '../model/link.ts';
 import { ifbNameFor, isOurGroup } from '../model/naming.ts';
 import { type LinkWithAddrs, type ObservedGuest, type ObservedVlan, promotion } from '../model/observed.ts';
+import { wantsIpv6 } from '../plan/attach.ts';
 import type { NetnsView } from './view.ts';
 
 /** RT_TABLE_MAIN, RT_TABLE_LOCAL and RTN_UNICAST. */
@@ -28,19 +29,18 @@ export interface GuestContext {
 
 /** The container's interface and default routes, and of the rest what `want` asks for. */
 export function observeGuest(guest: NetnsView, want: Attachment, context: GuestContext): ObservedGuest {
-  const { ifname, addrs } = want;
+  const { ifname } = want;
   const found = guest.link(ifname);
   const link = found?.name === ifname ? found : undefined;
   const all = guest.routes();
   const routes = all.filter(({ table }) => table === mainTable);
-  const wantsIpv6 = addrs.some(({ cidr, gateway }) => cidr?.family === 6 || gateway?.family === 6);
   // A link that is yet to be born takes the values of `default`.
   const read = (key: string, of = link ? ifname : 'default'): string | undefined => {
     if (link && of === ifname && key === promotion) return flag(link.promotesSecondaries);
     return guest.sysctl(sysctlPath(of, key));
   };
   // What is made anew has the IPv6 addresses of its predecessor, asked for or not.
-  const needsIpv6 = wantsIpv6 || link !== undefined;
+  const needsIpv6 = wantsIpv6(want) || link !== undefined;
   return {
     pid: context.pid,
     link: link && withAddrs(guest, link, all),
@@ -50,7 +50,8 @@ export function observeGuest(guest: NetnsView, want: Attachment, context: GuestC
     sysctls: Object.fromEntries(
       [...Object.keys(want.sysctls ?? {}), ...(link ? [promotion] : [])].flatMap((key) => {
         const value = read(key);
-        return value === undefined ? [] : [[key, value]];
+        // One without a value cannot be given back.
+        return value === undefined || value === '' ? [] : [[key, value]];
       }),
     ),
     rules: want.rules?.length ? listRules(guest.rtnl) : [],

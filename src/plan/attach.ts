@@ -269,13 +269,14 @@ function planLayer3(want: Attachment, seen: Observed): Step[] {
   };
   // The link is new (or goes home with its own settings), so deleting it takes all this back but the default route.
   return [
+    // Before it is up: how its link-local address is made, and whether it listens to routers, is decided then.
+    ...planSysctls(want, seen),
+    ...planIpv6(want, seen),
     {
       op: { do: 'link.set', side: 'guest', name: want.ifname, set },
       because: 'a new link is down',
       undo: [],
     },
-    ...planIpv6(want, seen),
-    ...planSysctls(want, seen),
     ...planAddrs(
       want,
       seen,
@@ -297,7 +298,7 @@ function planLayer3(want: Attachment, seen: Observed): Step[] {
 
 /** An IPv6 address or gateway cannot be had where IPv6 is switched off. A new link needs no undo of its own. */
 export function planIpv6(want: Attachment, seen: Observed, undo: readonly Operation[] = []): Step[] {
-  const asked = want.addrs.some(({ cidr, gateway }) => cidr?.family === 6 || gateway?.family === 6);
+  const asked = wantsIpv6(want);
   if (asked && want.mtu !== undefined && want.mtu < ipv6MinMtu) {
     throw new PipewrightError('BAD_ARGUMENT', {
       op: 'attach',
@@ -313,6 +314,11 @@ export function planIpv6(want: Attachment, seen: Observed, undo: readonly Operat
       undo,
     },
   ];
+}
+
+/** Whether anything about the interface needs IPv6 to be on. */
+export function wantsIpv6({ addrs, ipv6 }: Attachment): boolean {
+  return ipv6 !== undefined || addrs.some(({ cidr, gateway }) => cidr?.family === 6 || gateway?.family === 6);
 }
 
 /** Default routes, each with a route to its gateway where no address of the interface covers it. */

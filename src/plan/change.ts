@@ -96,8 +96,8 @@ export function planChange(want: Attachment, seen: Observed, there: LinkWithAddr
     ...restorable(there, [
       ...changeMode(want, there),
       ...changeLink(want, seen, there),
-      ...planIpv6(want, seen, [{ do: 'ipv6.enable', link: want.ifname, enable: false }]),
       ...planSysctls(want, seen),
+      ...planIpv6(want, seen, [{ do: 'ipv6.enable', link: want.ifname, enable: false }]),
       ...addAddrs(want, seen, there),
       ...changeGateways(want, seen, there),
       ...changeRoutes(want, there),

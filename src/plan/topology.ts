@@ -12,6 +12,7 @@ import {
   type SriovNetwork,
 } from '../model/attachment.ts';
 import type { AttachmentSpec, NetworkSpec, Place, Selector, Topology } from '../model/topology.ts';
+import { ipv6Sysctls } from './ipv6.ts';
 import { assign } from './range.ts';
 
 /** A container as its runtime lists it. */
@@ -232,7 +233,20 @@ function prefixLenOf({ subnets }: NetworkSpec, family: Family, ip: string): numb
 
 function wantedOf({ spec, network, container, cidrs }: Entry, addrs: AddrSpec[]): Wanted {
   const { name, runtime } = container;
-  const { ifname, addresses, dhcp, noGateway, routes, rules, sysctls, rate, vlans = [], place } = spec;
+  const {
+    ifname,
+    addresses,
+    dhcp,
+    ipv6,
+    dns,
+    noGateway,
+    routes,
+    rules,
+    sysctls,
+    rate,
+    vlans = [],
+    place,
+  } = spec;
   const dad = spec.dad ?? (addresses === 'auto' ? true : undefined);
   const unique = spec.selector.by === 'name' ? spec.unique : `${spec.unique} ${qualifiedName(container)}`;
   const mac = spec.mac ?? (spec.unique === undefined ? undefined : macFromText(unique ?? ''));
@@ -244,7 +258,9 @@ function wantedOf({ spec, network, container, cidrs }: Entry, addrs: AddrSpec[])
     addrs,
     routes,
     rules,
-    sysctls,
+    sysctls: { ...(ipv6 && ipv6Sysctls(ipv6, noGateway)), ...sysctls },
+    ...(ipv6 && { ipv6 }),
+    ...(dns && { dns }),
     ...(addresses === 'dhcp' ? { dhcp: { ...dhcp, ...(noGateway && { noGateway }) } } : {}),
     vlans,
     ...(rate === undefined ? {} : { rate }),

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { classifyHostif, parsePipework, parsePkey, parseVid } from '../../src/config/pipework.ts';
+import { dhcpSpecOf } from '../../src/config/pipework-dhcp.ts';
 import { PipeworkRefusal, refusals } from '../../src/config/pipework-messages.ts';
 import { help, usage } from '../../src/config/pipework-usage.ts';
 import { PipewrightError } from '../../src/errors.ts';
@@ -648,3 +649,29 @@ function assertOneLine(message: string): void {
   assert.doesNotMatch(message, /[\p{Cc}\p{Cs}]/u);
   assert.ok(message.length > 0 && message.length < 400, message);
 }
+
+describe('the options of dhcp', () => {
+  const cases: [string, object][] = [
+    ['', {}],
+    ['-f -q -n -t 3 -T 5 -O mtu', {}],
+    ['-r 10.0.0.9 -F db -V v', { requestAddress: '10.0.0.9', hostName: 'db', vendorClass: 'v' }],
+    ['-x hostname:a -x clientid:0102AB', { hostName: 'a', clientId: '0102ab' }],
+  ];
+  for (const [text, want] of cases) {
+    test(text === '' ? 'none' : text, () =>
+      assert.deepEqual(dhcpSpecOf(text.split(' ').filter(Boolean)), want),
+    );
+  }
+  for (const text of [
+    '-s /x',
+    '-r fd00::1',
+    '-r',
+    'x',
+    '-x 0x2b:01',
+    '-x clientid:zz',
+    '-F a/b',
+    '-i eth0',
+  ]) {
+    test(`${text} is refused`, () => assert.throws(() => dhcpSpecOf(text.split(' ')), PipeworkRefusal));
+  }
+});

@@ -85,8 +85,8 @@ const cases: Readonly<Record<string, Case>> = {
     }),
     plan: [
       'ip link add veth1pl42 up mtu 1400 master br1 type veth peer name eth1 mtu 1400 netns GUEST',
-      'ip -n GUEST link set eth1 up',
       'ip netns exec GUEST sysctl net.ipv6.conf.eth1.disable_ipv6=0',
+      'ip -n GUEST link set eth1 up',
       'ip -n GUEST addr add fd01::2/64 dev eth1',
       'ip -n GUEST route replace fd77::1/128 dev eth1',
       'ip -n GUEST route replace default via fd77::1 dev eth1',

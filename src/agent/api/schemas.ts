@@ -63,7 +63,10 @@ const leaseSchema = z
 const leaseStatusSchema = z
   .object({
     family: z.literal([4, 6]),
-    state: z.string().openapi({ description: 'In the words of RFC 2131', example: 'BOUND' }),
+    state: z.string().openapi({
+      description: 'In the words of RFC 2131; what a DHCPv6 client does likewise',
+      example: 'BOUND',
+    }),
     lease: leaseSchema.optional(),
     reason: z.string().optional().openapi({ description: 'Why there is none, or why the last one went' }),
   })

@@ -1,6 +1,9 @@
 /** The topology in force, as the model has it: every value in its canonical form. */
 import { z } from '@hono/zod-openapi';
 import {
+  type Ipv6Spec,
+  interfaceIds,
+  ipv6Modes,
   ipvlanFlags,
   ipvlanModes,
   macvlanModes,
@@ -105,6 +108,13 @@ const attachment = z
       } satisfies Record<keyof DhcpSpec, z.ZodType>)
       .optional()
       .openapi({ description: 'What is said to the DHCP server; bytes as hexadecimal' }),
+    ipv6: z
+      .object({ mode: z.enum(ipv6Modes), interfaceId: z.enum(interfaceIds) } satisfies Record<
+        keyof Ipv6Spec,
+        z.ZodType
+      >)
+      .optional(),
+    dns: z.literal('container').optional(),
     gateways: list(gateway),
     noGateway: z.boolean().optional(),
     mac: z.string().optional(),

@@ -64,6 +64,7 @@ export function readAttachment(
   checkRules(check);
   checkTrunks(read, said, complaints);
   checkVlans(check, network);
+  checkIpv6(check);
   if (network !== undefined) checkKind(check, network);
   return { spec, said, network };
 }
@@ -71,7 +72,7 @@ export function readAttachment(
 function specOf(check: Check): AttachmentSpec {
   const { read, said } = check;
   const { container, network, ifname, addresses, dhcp, gateway, mac, unique, vlan, mtu, dad } = read;
-  const { routes, rules, rate } = read;
+  const { routes, rules, rate, ipv6, interfaceId = 'stable-privacy', dns } = read;
   return {
     place: said.place,
     selector: container,
@@ -79,6 +80,8 @@ function specOf(check: Check): AttachmentSpec {
     ifname,
     addresses,
     ...(addresses === 'dhcp' && dhcp !== undefined && { dhcp: readDhcp(check) }),
+    ...(ipv6 !== undefined && { ipv6: { mode: ipv6, interfaceId } }),
+    ...(dns !== undefined && { dns }),
     gateways: gateway === undefined || gateway === 'none' ? [] : gateway,
     ...(gateway === 'none' && { noGateway: true }),
     ...(mac !== undefined && { mac }),
@@ -275,6 +278,16 @@ function carriedBy(read: ReadAttachment, network: NetworkSpec): readonly number[
   return trunks ?? (vid === undefined ? undefined : []);
 }
 
+function checkIpv6({ read, said, complaints }: Check): void {
+  const { ipv6, interfaceId, dns, addresses } = read;
+  if (interfaceId !== undefined && ipv6 === undefined)
+    complaints.add(keyPlaceOf(said, 'interfaceId'), 'interfaceId goes with ipv6', 'say ipv6: slaac');
+  if (dns !== undefined && addresses !== 'dhcp' && (ipv6 === undefined || ipv6 === 'slaac')) {
+    const hint = 'name servers come with addresses: dhcp, and with ipv6: dhcp or auto';
+    complaints.add(keyPlaceOf(said, 'dns'), 'dns: container goes with DHCP', hint);
+  }
+}
+
 /** What some kinds of networks cannot do. */
 function checkKind({ read, said, complaints }: Check, network: NetworkSpec): void {
   const { kind, name } = network;
@@ -292,8 +305,10 @@ function checkKind({ read, said, complaints }: Check, network: NetworkSpec): voi
       `on a network of kind ipvlan, such as ${name}, every interface has the MAC address of the uplink`,
     );
   }
-  if (read.addresses === 'dhcp' && (kind === 'dummy' || (kind === 'ipvlan' && network.mode !== 'l2'))) {
-    complain('addresses', `no DHCP server can be reached on ${name}, of kind ${kind}`);
+  if (kind === 'dummy' || (kind === 'ipvlan' && network.mode !== 'l2')) {
+    if (read.addresses === 'dhcp')
+      complain('addresses', `no DHCP server can be reached on ${name}, of kind ${kind}`);
+    if (read.ipv6 !== undefined) complain('ipv6', `no router can be heard on ${name}, of kind ${kind}`);
   }
   // A dummy receives nothing, and what l3s receives passes the place by where it could be held up.
   if (read.rate?.in !== undefined && (kind === 'dummy' || (kind === 'ipvlan' && network.mode === 'l3s'))) {
@@ -307,8 +322,10 @@ function checkKind({ read, said, complaints }: Check, network: NetworkSpec): voi
   const addresses = typeof read.addresses === 'string' ? [] : read.addresses;
   const ranges = read.addresses === 'auto' ? network.ranges : [];
   const mtu = read.mtu ?? network.mtu;
-  if (mtu !== undefined && mtu < ipv6Mtu && [...addresses, ...ranges].some(({ family }) => family === 6)) {
-    const place = read.mtu === undefined ? keyPlaceOf(said, 'addresses') : placeOf(said, 'mtu');
+  const wantsIpv6 = read.ipv6 !== undefined || [...addresses, ...ranges].some(({ family }) => family === 6);
+  if (mtu !== undefined && mtu < ipv6Mtu && wantsIpv6) {
+    const said6 = read.ipv6 === undefined ? 'addresses' : 'ipv6';
+    const place = read.mtu === undefined ? keyPlaceOf(said, said6) : placeOf(said, 'mtu');
     complaints.add(place, `an MTU of ${mtu} is too small for IPv6, which needs ${ipv6Mtu}`);
   }
 }

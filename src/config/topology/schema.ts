@@ -7,6 +7,8 @@
 import * as z from 'zod';
 import { everything } from '../../model/address.ts';
 import {
+  interfaceIds,
+  ipv6Modes,
   ipvlanFlags,
   ipvlanModes,
   macvlanModes,
@@ -424,6 +426,32 @@ export const attachmentSchema = fields({
     title: 'dhcp',
     description: 'With `addresses: dhcp`: what is said to the DHCPv4 server.',
   }),
+  ipv6: z
+    .enum(ipv6Modes)
+    .optional()
+    .meta({
+      description:
+        'IPv6 addresses besides those of `addresses`: with `slaac` as routers advertise them, with `dhcp` from a DHCPv6 ' +
+        'server, with `auto` whichever of the two routers say. Routers are listened to in each case. By default the ' +
+        'container is left as it is. DHCPv6 needs the agent.',
+    }),
+  interfaceId: z
+    .enum(interfaceIds)
+    .optional()
+    .meta({
+      description:
+        'With `ipv6`: how the latter half of an address is made. `stable-privacy` (RFC 7217), the default, from a secret ' +
+        'of this host and the names of container and interface, so that it stays the same in every life of the container; ' +
+        '`eui64` from the MAC address.',
+    }),
+  dns: z
+    .literal('container')
+    .optional()
+    .meta({
+      description:
+        "With `addresses: dhcp` or `ipv6`: name servers and domains of leases go into the container's own /etc/resolv.conf, " +
+        'and what was there before comes back on detach. By default they are shown and no more.',
+    }),
   gateway: z
     .union([z.literal('none'), v.oneOrMore(v.gateway.meta({ title: 'address' }))])
     .optional()

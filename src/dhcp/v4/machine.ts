@@ -8,6 +8,17 @@ import type { Lease } from '../../model/lease.ts';
 import { leaseOf } from './lease.ts';
 import { type DhcpMessage, messageTypes } from './message.ts';
 import { type ClientIdentity, discover, type ExchangeHeader, messageOf, request } from './requests.ts';
+import {
+  backoff,
+  declineWait,
+  pause,
+  probePatience,
+  type Random,
+  rebootTries,
+  refusalPause,
+  requestTries,
+  second,
+} from './timing.ts';
 
 /** RFC 2131, figure 5; PROBING and DECLINED are the parts of 4.4.1 that it does not draw. */
 export type Phase =
@@ -79,25 +90,6 @@ export interface Turn {
   readonly effects: readonly Effect[];
 }
 
-/** Uniform, 0 <= n < 1. */
-export type Random = () => number;
-
-const second = 1000;
-/** RFC 2131, 4.1. */
-const firstBackoff = 4 * second;
-const longestBackoff = 64 * second;
-const jitter = second;
-/** REQUESTs for an offer before another DISCOVER; the RFC's example of 5 would take a minute. */
-const requestTries = 3;
-/** REQUESTs for a remembered address before it is used unconfirmed, or given up. */
-const rebootTries = 2;
-/** RFC 2131, 3.1, step 5. */
-const declineWait = 10 * second;
-/** For the probe to be over; it takes a fraction of that. */
-const probePatience = 10 * second;
-/** RFC 2131, 4.4.5: between REQUESTs in RENEWING and REBINDING, where the lease is long enough. */
-const renewLeast = 60 * second;
-
 /** A client that has done nothing yet. */
 export function newMachine(identity: ClientIdentity): Machine {
   return { phase: 'INIT', identity, xid: 0, began: 0, secs: 0, sent: 0, refusals: 0, isBound: false };
@@ -140,12 +132,6 @@ function isValid(lease: Lease | undefined, now: number): lease is Lease {
 }
 
 const ipOf = (lease: Lease): string => lease.addresses[0]?.cidr.ip ?? '0.0.0.0';
-
-/** How long to wait after transmission number `sent`: 4, 8, 16, 32, 64 s, each give or take one. */
-function backoff(sent: number, random: Random): number {
-  const base = Math.min(longestBackoff, firstBackoff * 2 ** (sent - 1));
-  return base + (2 * random() - 1) * jitter;
-}
 
 function start(machine: Machine, remembered: Lease | undefined, now: number, random: Random): Turn {
   const fresh: Machine = { ...newMachine(machine.identity), ...(remembered && { lease: remembered }) };
@@ -314,9 +300,7 @@ function refused(machine: Machine, message: DhcpMessage, now: number, random: Ra
   const fresh = { ...newMachine(machine.identity), refusals, reason };
   // At once the first time, as the RFC says.
   if (refusals === 1) return then(effects, select(fresh, now, random));
-  // Where many ask at once, some servers offer one address to several. A second or so, and then longer each time.
-  const pauseMs = Math.min(longestBackoff, (second / 2) * 2 ** (refusals - 1)) * (0.5 + random());
-  return { machine: { ...fresh, wakeAt: now + pauseMs }, effects };
+  return { machine: { ...fresh, wakeAt: now + refusalPause(refusals, random) }, effects };
 }
 
 function timer(machine: Machine, now: number, random: Random): Turn {
@@ -378,11 +362,6 @@ function extend(machine: Machine, lease: Lease, now: number, random: Random): Tu
       phase === 'RENEWING' ? { do: 'unicast', message, server: lease.server } : { do: 'broadcast', message },
     ],
   };
-}
-
-/** Half of what is left, and at least a minute; of a lease of less than ten minutes at least as long as any message. */
-function pause(left: number, whole: number): number {
-  return Math.max(left / 2, whole < 10 * renewLeast ? firstBackoff : renewLeast);
 }
 
 function expire(machine: Machine, now: number, random: Random): Turn {

@@ -145,6 +145,35 @@ describe('one attachment', () => {
     { text: 'container: "123"', want: { selector: { by: 'name', name: '123' } } },
     { text: 'container: web, addresses: auto', want: { addresses: 'auto' } },
     { text: 'container: web, addresses: dhcp', want: { addresses: 'dhcp' } },
+    {
+      text:
+        'container: web, addresses: dhcp, dhcp: { hostname: db, clientId: db-1, vendorClass: v, userClass: a, ' +
+        'requestAddress: 10.0.0.9, options: { 43: "01:02", 124: text } }',
+      want: {
+        addresses: 'dhcp',
+        dhcp: {
+          hostName: 'db',
+          // Type 0, RFC 2132, section 9.14.
+          clientId: '0064622d31',
+          vendorClass: 'v',
+          userClasses: ['a'],
+          requestAddress: '10.0.0.9',
+          options: { 43: '0102', 124: '74657874' },
+        },
+      },
+    },
+    {
+      text: 'container: web, addresses: dhcp, dhcp: { hostname: "", clientId: "01:02:00:00:00:00:01" }',
+      want: { addresses: 'dhcp', dhcp: { hostName: '', clientId: '01020000000001' } },
+    },
+    {
+      text: 'container: web, addresses: dhcp, ipv6: auto, dns: container',
+      want: { addresses: 'dhcp', ipv6: { mode: 'auto', interfaceId: 'stable-privacy' }, dns: 'container' },
+    },
+    {
+      text: 'container: web, ipv6: slaac, interfaceId: eui64',
+      want: { ipv6: { mode: 'slaac', interfaceId: 'eui64' } },
+    },
     { text: 'container: web, addresses: 10.0.0.2/24', want: { addresses: [v4('10.0.0.2', 24)] } },
     {
       text: 'container: web, addresses: [ 10.0.0.2/24, 10.0.0.3/32, "fd00::2/64" ]',

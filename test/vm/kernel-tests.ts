@@ -8,6 +8,10 @@ const recorded = loadObservedOn('full').map(({ name }) => `^pipework: ${name}( |
 /** 8021q, dummy, ipvlan, netem, bridge VLAN filtering, Open vSwitch's kernel datapath. */
 export const kernelTests: readonly GuestTests[] = [
   { file: 'test/kernel/netlink/link.test.ts' },
+  { file: 'test/kernel/netlink/bridge-vlan.test.ts' },
+  { file: 'test/e2e/bridge-vlan.test.ts' },
+  { file: 'test/e2e/guest-vlan.test.ts' },
+  { file: 'test/e2e/child-modes.test.ts' },
   { file: 'test/ovs/bridge.test.ts' },
   { file: 'test/ovs/port.test.ts' },
   { file: 'test/e2e/conformance.test.ts', only: [...recorded, '^pipework: ovs-'] },
@@ -26,5 +30,6 @@ export const kernelTests: readonly GuestTests[] = [
 export const allowedSkips: Readonly<Record<string, string>> = {
   'a bridge whose datapath cannot be opened is refused and taken back':
     'this kernel has the openvswitch module',
+  'a kernel whose bridges filter no VLANs says EOPNOTSUPP': 'the kernel has vlan-filtering',
   'pipework: err-dhcp-client-missing': 'this machine fails: ! command -v dhclient',
 };

@@ -52,6 +52,11 @@ function cliPage() {
     'destroy',
     'check',
     'status',
+    'uplink add',
+    'uplink remove',
+    'uplink list',
+    'uplink export',
+    'confirm',
     'agent',
     'import',
     'completion',
@@ -60,7 +65,7 @@ function cliPage() {
     '# Commands\n\nMade by `node scripts/docs.mjs` from the programs.\n',
     section('pipework', help('pipework')),
     section('pipewright', help('pipewright')),
-    ...commands.map((command) => section(`pipewright ${command}`, help('pipewright', command))),
+    ...commands.map((command) => section(`pipewright ${command}`, help('pipewright', ...command.split(' ')))),
   ].join('\n');
 }
 

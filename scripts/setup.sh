@@ -17,7 +17,7 @@ demo='ip:iproute2 dnsmasq:dnsmasq-base busybox:busybox-static ping:iputils-ping 
 test="$demo dockerd:docker.io ovs-vswitchd:openvswitch-switch iptables:iptables arping:iputils-arping
   tcpdump:tcpdump strace:strace udhcpc:udhcpc dhclient:isc-dhcp-client dhcpcd:dhcpcd-base
   kea-dhcp4:kea-dhcp4-server kea-dhcp6:kea-dhcp6-server dhcpd:isc-dhcp-server dhcrelay:isc-dhcp-relay ps:procps
-  podman:podman"
+  podman:podman ethtool:ethtool"
 vm="$test qemu-system-x86_64:qemu-system-x86 depmod:kmod mkfs.ext4:e2fsprogs"
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }

@@ -32,6 +32,9 @@ export const errorCodes = {
   DNS_REFUSED: "The container's /etc/resolv.conf is not one that may be written to.",
   LOCK_TIMEOUT: 'Another pipewright command holds the lock for too long.',
   STATE_UNREADABLE: 'A file of the state directory cannot be read.',
+  UPLINK_REFUSED: 'This NIC cannot become the uplink of this bridge.',
+  UPLINK_LOST: 'After the move something was not reachable that had been, so it was taken back.',
+  UPLINK_UNKNOWN: 'There is no such uplink, or nothing to confirm.',
   UNDO_INCOMPLETE: 'A step failed, and not every step before it could be taken back.',
   WAIT_TIMEOUT: 'The interface was not ready in time.',
 } as const;

@@ -9,10 +9,14 @@ import {
   leavingIn,
   type Outcome,
   unwantedRecords,
+  uplinkKey,
 } from '../apply/converge.ts';
 import { detach } from '../apply/detach.ts';
 import type { Host } from '../apply/host.ts';
+import { acquireLock } from '../apply/lock.ts';
 import { containerKey } from '../apply/state.ts';
+import { recover } from '../apply/transaction.ts';
+import { withNic } from '../apply/uplink-network.ts';
 import { foreignIn, type WantedHere } from '../apply/wanted.ts';
 import type { Container } from '../containers/container.ts';
 import { type Away, type Engines, idAmongAll, splitId } from '../containers/engines.ts';
@@ -288,7 +292,18 @@ export class Agent {
   async #ensureNetworks(): Promise<void> {
     const { host, firewall } = this.#parts;
     const goal = { networks: this.#topology.networks, wanted: [], unwanted: [] };
-    for (const outcome of await converge(host, goal, { dryRun: false, firewall })) {
+    // Moves of NICs that commands began, and that nobody watches over any more.
+    if (host.state.uplinks().some(({ phase }) => phase !== 'settled')) {
+      using _lock = await acquireLock(host.state.lockPath);
+      for (const warning of await recover(host)) this.#parts.log.warn({}, warning);
+    }
+    // A NIC that had to be put back is not moved again at once.
+    const postponed = new Set(
+      withNic(this.#topology.networks)
+        .map(({ name, nic }) => uplinkKey(name, nic))
+        .filter((key) => (this.#ledgers.get(key)?.waitMs() ?? 0) > 0),
+    );
+    for (const outcome of await converge(host, goal, { dryRun: false, firewall, postponed })) {
       if (outcome.error !== undefined) this.#fail(outcome.key, textOf(outcome.error));
       else this.#tell(outcome.key, 'made', summary(outcome.steps));
     }
@@ -441,7 +456,11 @@ export class Agent {
     const { waiting, taken } = waitingKeys(this.#topology, isHere);
     for (const key of waiting) waits(key);
     for (const key of taken) this.#ledgers.delete(key);
-    const named = new Set(this.#topology.networks.map(({ name }) => `network ${name}`));
+    const { networks } = this.#topology;
+    const named = new Set([
+      ...networks.map(({ name }) => `network ${name}`),
+      ...withNic(networks).map(({ name, nic }) => uplinkKey(name, nic)),
+    ]);
     for (const [key, ledger] of [...this.#ledgers]) {
       const isNetwork = key.startsWith('network ');
       if (isNetwork ? !named.has(key) || ledger.waitMs() === 0 : false) this.#ledgers.delete(key);

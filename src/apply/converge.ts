@@ -13,6 +13,7 @@ import { dropNetworks } from './drop-networks.ts';
 import type { Host } from './host.ts';
 import { ensureNetwork } from './networks.ts';
 import type { Held } from './transaction.ts';
+import { dropUplink, ensureUplink, unwantedUplinks, withNic } from './uplink-network.ts';
 import type { IsLeaving } from './verify.ts';
 import type { WantedHere } from './wanted.ts';
 
@@ -20,7 +21,7 @@ import type { WantedHere } from './wanted.ts';
 export interface Outcome {
   /** `web/eth1`, `network lan`. */
   readonly key: string;
-  readonly verb: 'attach' | 'detach' | 'network' | 'drop network';
+  readonly verb: 'attach' | 'detach' | 'network' | 'drop network' | 'uplink' | 'drop uplink';
   readonly steps: readonly { readonly command: string; readonly because: string }[];
   readonly error?: unknown;
   /** What whoever asked for it should know. */
@@ -45,6 +46,10 @@ export interface ConvergeOptions {
   readonly keepsLeases?: boolean;
   /** Takes every change that can be taken back, see AttachOptions; what is wanted no more stays then. */
   readonly hold?: (pending: Held) => void;
+  /** The peer of the session that the command was given in: a NIC that moves must not cut it off. */
+  readonly ssh?: string | undefined;
+  /** Keys of what is not to be tried now. */
+  readonly postponed?: ReadonlySet<string>;
   /** Called with each outcome that is not "nothing to do". */
   readonly onOutcome?: (outcome: Outcome) => void;
 }
@@ -57,6 +62,7 @@ export async function converge(host: Host, goal: Goal, options: ConvergeOptions)
     verb: Outcome['verb'],
     work: () => Promise<{ steps: Outcome['steps']; notes?: readonly string[] }>,
   ): Promise<void> => {
+    if (options.postponed?.has(key)) return;
     let outcome: Outcome;
     try {
       const { steps, notes = [] } = await work();
@@ -75,8 +81,16 @@ export async function converge(host: Host, goal: Goal, options: ConvergeOptions)
       detach(host, [target], { dryRun: options.dryRun, keepShared: true }),
     );
   }
+  for (const uplink of options.hold ? [] : unwantedUplinks(host, goal.networks)) {
+    await run(uplinkKey(uplink.network ?? '', uplink.nic), 'drop uplink', () =>
+      dropUplink(host, uplink, options),
+    );
+  }
   for (const network of goal.networks) {
     await run(`network ${network.name}`, 'network', () => ensureNetwork(host, network, options));
+  }
+  for (const network of withNic(goal.networks)) {
+    await run(uplinkKey(network.name, network.nic), 'uplink', () => ensureUplink(host, network, options));
   }
   const attachments = new Map(goal.wanted.map(({ wanted }) => [wanted.key, wanted.attachment]));
   const isLeaving = leavingIn((key) => attachments.get(key));
@@ -92,6 +106,11 @@ export async function converge(host: Host, goal: Goal, options: ConvergeOptions)
     });
   }
   return outcomes;
+}
+
+/** `network lan uplink eth0` */
+export function uplinkKey(network: string, nic: string): string {
+  return `network ${network} uplink ${nic}`;
 }
 
 /** How one attachment is made or mended. */

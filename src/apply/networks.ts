@@ -6,7 +6,7 @@ import { listRoutes } from '../kernel/netlink/route.ts';
 import { randomBytes } from '../kernel/random.ts';
 import { readSysctl, sysctlPath } from '../kernel/sysctl.ts';
 import type { Cidr } from '../model/address.ts';
-import type { Link, Route } from '../model/link.ts';
+import type { Addr, Link, Route } from '../model/link.ts';
 import { groupOf, isOurGroup, vlanIfnameFor } from '../model/naming.ts';
 import { promotion } from '../model/observed.ts';
 import { describe } from '../model/operation.ts';
@@ -187,7 +187,7 @@ async function observe(
     type,
     vlanLink: vid === undefined || name === undefined ? undefined : exact(host, vlanIfnameFor(name, vid)),
     hostLink,
-    hostAddrs: hostLink ? listAddrs(host.rtnl, hostLink.ifindex) : [],
+    hostAddrs: [...(hostLink ? listAddrs(host.rtnl, hostLink.ifindex) : []), ...comingFrom(host, network)],
     hostRoutes: hostLink && mayLose(network, record) ? routesOf(host, hostLink) : undefined,
     selfVlans:
       link?.kind === 'bridge' && hostName !== undefined && hostName !== link.name
@@ -211,6 +211,12 @@ function routesOf(host: Host, { ifindex }: Link): Route[] {
 
 /** RT_TABLE_LOCAL. */
 const localTable = 255;
+
+/** Addresses that the bridge gets from its uplink. Given to it before, they would be on two links. */
+function comingFrom(host: Host, network: NetworkSpec): Addr[] {
+  const nic = 'nic' in network && network.nic !== undefined ? exact(host, network.nic) : undefined;
+  return nic ? listAddrs(host.rtnl, nic.ifindex) : [];
+}
 
 function exact(host: Host, name: string): Link | undefined {
   const link = getLink(host.rtnl, name);

@@ -8,6 +8,7 @@ import { type Network, segmentOf } from '../model/attachment.ts';
 import type { Lease } from '../model/lease.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { Operation } from '../model/operation.ts';
+import type { UplinkJournal } from '../model/uplink.ts';
 import type { NetworkRecord } from '../plan/drop-network.ts';
 import { writeAtomically } from '../store/write.ts';
 
@@ -68,6 +69,7 @@ export class StateDir {
     mkdirSync(`${this.path}/networks`, { recursive: true, mode: 0o755 });
     mkdirSync(`${this.path}/addresses`, { recursive: true, mode: 0o755 });
     mkdirSync(`${this.path}/leases`, { recursive: true, mode: 0o755 });
+    mkdirSync(`${this.path}/uplinks`, { recursive: true, mode: 0o755 });
   }
 
   get lockPath(): string {
@@ -198,6 +200,39 @@ export class StateDir {
 
   removeNetworkRecord(name: string): void {
     remove(`${this.path}/networks/${encodeURIComponent(name)}.json`);
+  }
+
+  /** Every NIC that is an uplink, or is being made one, or was to be. */
+  uplinks(): UplinkJournal[] {
+    return this.#read<UplinkJournal>('uplinks').map(({ value }) => value);
+  }
+
+  /** @param nic as it is named */
+  uplink(nic: string): UplinkJournal | undefined {
+    return read<UplinkJournal>(this.#uplinkPath(nic));
+  }
+
+  writeUplink(journal: UplinkJournal): void {
+    this.#write(this.#uplinkPath(journal.nic), journal);
+  }
+
+  removeUplink(nic: string): void {
+    remove(this.#uplinkPath(nic));
+  }
+
+  #uplinkPath(nic: string): string {
+    return `${this.path}/uplinks/${encodeURIComponent(nic)}.json`;
+  }
+
+  /** The process that watches over the move of a NIC; it is alive when its start time is this. */
+  guard(nic: string): { readonly pid: number; readonly startTime: string } | undefined {
+    return read(`${this.#uplinkPath(nic)}.guard`);
+  }
+
+  writeGuard(nic: string, guard: { readonly pid: number; readonly startTime: string } | undefined): void {
+    const path = `${this.#uplinkPath(nic)}.guard`;
+    if (guard) this.#write(path, guard);
+    else remove(path);
   }
 
   /** After a crash of the machine nothing here is of use, so nothing is kept from it. */

@@ -264,7 +264,9 @@ export async function recover(host: Host): Promise<string[]> {
     if (done.undo.length > 0) host.state.rewriteJournal(path, { ...journal, undo: done.undo });
     else host.state.removeFile(path);
   }
-  return warningsOf(failures);
+  const isUnderWay = host.state.uplinks().some(({ phase }) => phase !== 'settled');
+  const uplinks = isUnderWay ? await (await import('./uplink-recover.ts')).recoverUplinks(host) : [];
+  return [...warningsOf(failures), ...uplinks];
 }
 
 /**

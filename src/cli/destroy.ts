@@ -5,6 +5,8 @@ import { detach } from '../apply/detach.ts';
 import { dropNetworks } from '../apply/drop-networks.ts';
 import { Host } from '../apply/host.ts';
 import { acquireLock } from '../apply/lock.ts';
+import { removeUplink } from '../apply/uplink.ts';
+import { sshPeer } from '../apply/uplink-check.ts';
 import { agentLockPath, forgetAll, kept } from '../apply/wanted.ts';
 import { PipewrightError } from '../errors.ts';
 import { FileStore } from '../store/file-store.ts';
@@ -33,8 +35,15 @@ export async function destroyAll({ stateDir, dryRun, json }: DestroyFlags): Prom
   const records = host.state.records();
   const targets = records.map((record) => ({ container: containerOf(record), ifname: record.ifname }));
   const { steps } = await detach(host, targets, { dryRun });
+  const uplinks = [];
+  for (const { nic } of host.state.uplinks())
+    uplinks.push(await removeUplink(host, nic, { confirmMs: 0, dryRun, ssh: sshPeer() }));
   const networks = await dropNetworks(host, host.state.networkRecords(), { dryRun });
-  const all = [...steps, ...networks.flatMap((network) => network.steps)];
+  const all = [
+    ...steps,
+    ...uplinks.flatMap((uplink) => uplink.steps),
+    ...networks.flatMap((network) => network.steps),
+  ];
   const store = existsSync(folder) ? new FileStore(folder) : undefined;
   const { commands, addresses } = await (store ? kept(store) : { commands: [], addresses: 0 });
   if (store && !dryRun) await forgetAll(store);
@@ -43,6 +52,7 @@ export async function destroyAll({ stateDir, dryRun, json }: DestroyFlags): Prom
       JSON.stringify({
         attachments: records.map(keyOf),
         networks: networks.map(({ network }) => network),
+        uplinks: uplinks.map(({ nic }) => nic),
         steps: all,
         forgotten: { commands, addresses },
         dryRun,

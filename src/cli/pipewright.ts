@@ -13,6 +13,7 @@ import { failureText, writeText } from './output.ts';
 import { flag, repeated, text, valued } from './parameters.ts';
 import { type CommandContext, OwnSession, type Session } from './session.ts';
 import { agent, apply, check, destroy, importing, plan, status } from './topology-commands.ts';
+import { confirm, uplink } from './uplink-commands.ts';
 import { version } from './version.ts';
 
 /** What commands are run with: output that does not go through process.stdout, which takes 3 ms to open. */
@@ -166,6 +167,8 @@ const application = buildApplication(
       check,
       destroy,
       status,
+      uplink,
+      confirm,
       agent,
       import: importing,
       completion,
@@ -193,6 +196,9 @@ const application = buildApplication(
 
 /** Runs a command line; the answer is the exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
+  // Started by a move of a NIC, and by nobody else.
+  if (argv[0] === '__guard-uplink')
+    return await (await import('../apply/uplink-guard.ts')).runGuard(argv.slice(1));
   await using session = new OwnSession();
   // Awaited here: the session is needed until it is done.
   if (argv[0] === '__complete') return await complete(argv.slice(1), session);

@@ -12,6 +12,7 @@ import {
   unwantedRecords,
 } from '../apply/converge.ts';
 import type { Host } from '../apply/host.ts';
+import { sshPeer } from '../apply/uplink-check.ts';
 import { foreignIn, resolveWanted } from '../apply/wanted.ts';
 import { parseTopology } from '../config/topology/load.ts';
 import { Engines, enginesOfHost, isWholeHost, type Sighting } from '../containers/engines.ts';
@@ -134,7 +135,7 @@ async function look(
 /** Plans or makes it. */
 export async function convergeGoal(host: Host, goal: HostGoal, options: ConvergeOptions): Promise<Outcome[]> {
   for (const outcome of goal.unwantable) options.onOutcome?.(outcome);
-  return [...goal.unwantable, ...(await converge(host, goal, options))];
+  return [...goal.unwantable, ...(await converge(host, goal, { ssh: sshPeer(), ...options }))];
 }
 
 const signs = {
@@ -142,6 +143,8 @@ const signs = {
   network: ['+', 'green'],
   detach: ['-', 'red'],
   'drop network': ['-', 'red'],
+  uplink: ['+', 'green'],
+  'drop uplink': ['-', 'red'],
 } as const;
 
 /** An outcome and its steps, in colour on a terminal. */

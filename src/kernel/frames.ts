@@ -10,6 +10,7 @@ export const ETH_P_ARP = 0x0806;
 export const ETH_P_IPV6 = 0x86dd;
 
 const IPPROTO_ICMPV6 = 58;
+const routerQuestion = 133;
 const neighbourSolicitation = 135;
 const neighbourAdvertisement = 136;
 const arpRequest = 1;
@@ -126,8 +127,19 @@ export function solicitation(mac: string, ip: string, from: string = unspecified
   return icmpv6(mac, ipToBytes(from), solicitedNode(ip), icmp);
 }
 
-/** ff02::1, all nodes of the link. */
+/** A router solicitation, RFC 4861 section 4.1, from a link-local address. */
+export function routerSolicitation(mac: string, ip: string): Buffer {
+  const icmp = Buffer.concat([
+    // type, code 0, checksum, reserved; option: source link-layer address, 1 x 8 bytes
+    Buffer.from([routerQuestion, 0, 0, 0, 0, 0, 0, 0, 1, 1]),
+    macToBytes(mac),
+  ]);
+  return icmpv6(mac, ipToBytes(ip), allRouters, icmp);
+}
+
+/** ff02::1, all nodes of the link; ff02::2, all routers. */
 const allNodes = ipToBytes('ff02::1');
+const allRouters = ipToBytes('ff02::2');
 
 /** The group that whoever has an IPv6 address listens to, RFC 4291 section 2.7.1. */
 function solicitedNode(ip: string): Uint8Array {

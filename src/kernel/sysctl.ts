@@ -1,5 +1,5 @@
 /** Sysctls of a network namespace, `sysctl net.ipv4...`, by their path below /proc/sys. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { refusedByFs } from './errno.ts';
 import { inNetns, type Netns } from './netns.ts';
 
@@ -40,4 +40,33 @@ export function writeSysctl(netns: Netns, key: string, value: string | number): 
 export function sysctlPath(link: string, key: string): string {
   const [family = '', name = ''] = key.split('/');
   return `net/${family}/conf/${link}/${name}`;
+}
+
+/**
+ * Everything below net/ipv4/conf/LINK and net/ipv6/conf/LINK, by `ipv4/rp_filter`. What cannot be read (a secret that is not
+ * set) is left out. `link` can be `all` and `default` as well.
+ */
+export function readLinkConf(netns: Netns, link: string): Record<string, string> {
+  return inNetns(netns, () => {
+    const conf: Record<string, string> = {};
+    for (const family of ['ipv4', 'ipv6']) {
+      const folder = pathOf(`net/${family}/conf/${link}`);
+      for (const name of namesIn(folder)) {
+        try {
+          conf[`${family}/${name}`] = readFileSync(`${folder}/${name}`, 'utf8').trim();
+        } catch {
+          // Not set, or for writing only.
+        }
+      }
+    }
+    return conf;
+  });
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
 }

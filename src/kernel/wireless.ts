@@ -1,5 +1,5 @@
 /** Wi-Fi: an interface cannot leave its phy, so the phy moves, with all its interfaces; `iw` does that. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { PipewrightError } from '../errors.ts';
 import { inNetns, type Netns } from './netns.ts';
 
@@ -10,6 +10,11 @@ export function phyOf(name: string): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Whether a link is a Wi-Fi interface, of the newer drivers (cfg80211) or of the older ones. */
+export function isWireless(name: string): boolean {
+  return ['phy80211', 'wireless'].some((sign) => existsSync(`/sys/class/net/${name}/${sign}`));
 }
 
 /**

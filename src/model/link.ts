@@ -76,7 +76,7 @@ export interface Link {
   readonly promotesSecondaries?: boolean | undefined;
   /** `net.ipv6.conf.LINK.disable_ipv6`; absent where the link has no IPv6. */
   readonly ipv6Disabled?: boolean | undefined;
-  /** By kind: `mode` of macvlan and ipvlan, `sourceMacs` of macvlan, `flag` of ipvlan, `vid` of vlan, `vni` of vxlan, `pkey` of ipoib, `vlanFiltering` and `defaultPvid` of bridge. */
+  /** By kind: `mode` of macvlan and ipvlan, `sourceMacs` of macvlan, `flag` of ipvlan, `vid` of vlan, `vni` of vxlan, `pkey` of ipoib, `vlanFiltering`, `defaultPvid` and `stp` of bridge. */
   readonly data: {
     readonly mode?: MacvlanMode | IpvlanMode;
     readonly flag?: IpvlanFlag;
@@ -88,6 +88,7 @@ export interface Link {
     readonly vlanFiltering?: boolean;
     /** The VLAN that a bridge gives a new port, without a tag; 0: none. */
     readonly defaultPvid?: number;
+    readonly stp?: boolean;
   };
   /** Attributes this program does not know, as they came. */
   readonly unknown: readonly RawAttr[];
@@ -131,6 +132,8 @@ export interface Route {
   readonly scope: number;
   /** RTA_PRIORITY. */
   readonly metric?: number;
+  /** rtm_tos; absent: 0. */
+  readonly tos?: number;
   /** RT_TABLE_*: 254 main, 255 local. */
   readonly table: number;
   /** RTPROT_*: 2 kernel, 3 boot, 4 static. */
@@ -153,6 +156,11 @@ export interface Rule {
   readonly iif?: string;
   readonly oif?: string;
   readonly fwmark?: number;
+  /** FR_ACT_*; absent: the table is looked up. */
+  readonly action?: number;
+  readonly tos?: number;
+  /** `ip rule add not ...`: for packets that the rest does not fit. */
+  readonly inverted?: true;
   readonly table: number;
   readonly unknown: readonly RawAttr[];
 }

@@ -54,16 +54,18 @@ interface NetworkCommon {
 
 /** A network of the file. */
 export type NetworkSpec = NetworkCommon &
+  /** `nic`: the uplink, which becomes a port of the bridge. */
   (
     | {
         readonly kind: 'bridge';
         readonly bridge: string;
+        readonly nic?: string;
         readonly vid?: number;
         /** Sorted. */
         readonly trunks?: readonly number[];
         readonly vlanFiltering?: true;
       }
-    | (OvsVlans & { readonly kind: 'ovs'; readonly bridge: string })
+    | (OvsVlans & { readonly kind: 'ovs'; readonly bridge: string; readonly nic?: string })
     | (ChildMode & { readonly uplink: string; readonly vid?: number })
     | { readonly kind: 'phys'; readonly uplink: string; readonly vid?: number }
     | SriovNetwork

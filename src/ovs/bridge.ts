@@ -3,7 +3,7 @@ import { PipewrightError } from '../errors.ts';
 import { type Change, commit, defaultWait, type Step, type Wait } from './commit.ts';
 import { type DatapathType, usableDatapath } from './datapath.ts';
 import type { About, Condition, Operation, OpResult, Ovsdb } from './ovsdb.ts';
-import { mapOf, namedUuid, type Row, readMap, readString, readUuids, uuidOf } from './values.ts';
+import { mapOf, namedUuid, type Row, readMap, readString, readUuids, setOf, uuidOf } from './values.ts';
 
 /** A bridge as the database holds it. */
 export interface OvsBridge {
@@ -12,6 +12,8 @@ export interface OvsBridge {
   readonly datapathType: DatapathType;
   /** external_ids of the Bridge row. */
   readonly externalIds: Readonly<Record<string, string>>;
+  /** `hwaddr`: the MAC address of the bridge's own port. */
+  readonly otherConfig: Readonly<Record<string, string>>;
   /** Names of its ports without its own, as `ovs-vsctl list-ports` prints them. */
   readonly ports: readonly string[];
 }
@@ -22,6 +24,7 @@ export interface NewBridge {
   /** Absent: the kernel's where it can be had (see {@link usableDatapath}). */
   readonly datapathType?: DatapathType | undefined;
   readonly externalIds?: Readonly<Record<string, string>> | undefined;
+  readonly otherConfig?: Readonly<Record<string, string>> | undefined;
 }
 
 /** An external_ids entry that a row must carry to be deleted. */
@@ -30,7 +33,7 @@ export interface Mark {
   readonly value: string;
 }
 
-const bridgeColumns = ['_uuid', 'name', 'datapath_type', 'external_ids', 'ports'];
+const bridgeColumns = ['_uuid', 'name', 'datapath_type', 'external_ids', 'other_config', 'ports'];
 
 /** All bridges, `ovs-vsctl list-br`; the "fake bridges" that are a VLAN of another one are not among them. */
 export async function listBridges(db: Ovsdb): Promise<OvsBridge[]> {
@@ -112,6 +115,29 @@ export async function delBridge(
 }
 
 /**
+ * Sets the MAC address of the bridge's own port, `ovs-vsctl set bridge NAME other-config:hwaddr=MAC`; undefined leaves the
+ * choice to Open vSwitch. No failure when there is no such bridge.
+ */
+export async function setBridgeMac(
+  db: Ovsdb,
+  name: string,
+  mac: string | undefined,
+  wait: Wait = defaultWait,
+): Promise<void> {
+  const without = ['other_config', 'delete', setOf(['hwaddr'])] as const;
+  const operation: Operation = {
+    op: 'mutate',
+    table: 'Bridge',
+    where: [['name', '==', name]],
+    mutations: [
+      without,
+      ...(mac === undefined ? [] : [['other_config', 'insert', mapOf({ hwaddr: mac })] as const]),
+    ],
+  };
+  await commit(db, { about: { op: 'ovs.bridge.change', subject: name }, steps: [{ operation }] }, wait);
+}
+
+/**
  * Commits a change whose first operations are guards and whose last one deletes: false when a guard does not
  * hold any more, or when nothing was left to delete.
  */
@@ -159,7 +185,7 @@ export function uuidAt(results: readonly OpResult[], index: number): string {
 }
 
 /** Inserts for the bridge, its own port and that one's interface. */
-function bridgeRows({ name, datapathType, externalIds = {} }: NewBridge): Operation[] {
+function bridgeRows({ name, datapathType, externalIds = {}, otherConfig = {} }: NewBridge): Operation[] {
   return [
     { op: 'insert', table: 'Interface', 'uuid-name': 'bridge_if', row: { name, type: 'internal' } },
     {
@@ -176,6 +202,7 @@ function bridgeRows({ name, datapathType, externalIds = {} }: NewBridge): Operat
         name,
         ports: namedUuid('bridge_port'),
         external_ids: mapOf(externalIds),
+        other_config: mapOf(otherConfig),
         // As ovs-vsctl does: what is not special is not written.
         ...(datapathType === 'netdev' ? { datapath_type: datapathType } : {}),
       },
@@ -253,6 +280,7 @@ async function selectBridges(db: Ovsdb, where: Condition[], about: About): Promi
       name,
       datapathType: row.datapath_type === 'netdev' ? 'netdev' : 'system',
       externalIds: readMap(row.external_ids),
+      otherConfig: readMap(row.other_config),
       ports: readUuids(row.ports)
         .map((uuid) => names.get(uuid) ?? '')
         .filter((port) => port !== name)

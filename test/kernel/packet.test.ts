@@ -3,9 +3,9 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
-import { gratuitousArp, unsolicitedAdvertisement } from '../../src/kernel/frames.ts';
+import { gratuitousArp, routerSolicitation, unsolicitedAdvertisement } from '../../src/kernel/frames.ts';
 import { inNetns } from '../../src/kernel/netns.ts';
-import { announce } from '../../src/kernel/packet.ts';
+import { announce, solicitRouters } from '../../src/kernel/packet.ts';
 import { parseCidr } from '../../src/model/address.ts';
 import { createLab, ifindexOf, type Lab, run, until } from './lab.ts';
 
@@ -120,4 +120,15 @@ test('a link that is down refuses; the socket is closed in either case', async (
   const sockets = (): boolean =>
     readFileSync('/proc/thread-self/net/packet', 'utf8').trim().split('\n').length > 1;
   await until(() => !inNetns(lab.netns, sockets), 'no packet socket');
+});
+
+test('the question to routers is what RFC 4861 asks for, and its checksum is right', async (t) => {
+  const { lab, ifindex } = pair(t);
+  const seen = await sniff(t, lab, 'vb', 'icmp6');
+  solicitRouters(lab.netns, ifindex, mac, 'fe80::2');
+  await until(() => frames(seen()).length > 0, 'frame');
+  assert.deepEqual(frames(seen()), [routerSolicitation(mac, 'fe80::2').toString('hex')]);
+  assert.match(seen(), /hlim 255/);
+  assert.match(seen(), /fe80::2 > ff02::2: \[icmp6 sum ok\] ICMP6, router solicitation, length 16/);
+  assert.match(seen(), /source link-address option \(1\), length 8 \(1\): 02:00:00:00:00:01/);
 });

@@ -1,7 +1,7 @@
 // Against the Open vSwitch of this host. The judge is ovs-vsctl.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { addBridge, delBridge, getBridge, listBridges } from '../../src/ovs/bridge.ts';
+import { addBridge, delBridge, getBridge, listBridges, setBridgeMac } from '../../src/ovs/bridge.ts';
 import { usableDatapath } from '../../src/ovs/datapath.ts';
 import { defaultSocket, Ovsdb } from '../../src/ovs/ovsdb.ts';
 import { addPort, delPort, getPort } from '../../src/ovs/port.ts';
@@ -100,4 +100,17 @@ test('a text that OVS cannot parse is refused before it is sent', { skip }, asyn
     await assert.rejects(addBridge(db, { name, datapathType: 'netdev' }), { code: 'BAD_ARGUMENT' });
   }
   await db.transact([], about);
+});
+
+test('the MAC address of a bridge is pinned from its birth, changed and let go', { skip }, async (t) => {
+  ownBridges(t, 'pwtov1');
+  const db = await connected(t);
+  const mac = (): string => run('cat', '/sys/class/net/pwtov1/address').trim();
+  await addBridge(db, { name: 'pwtov1', otherConfig: { hwaddr: '02:00:00:00:00:07' } });
+  assert.equal(mac(), '02:00:00:00:00:07');
+  assert.deepEqual((await getBridge(db, 'pwtov1'))?.otherConfig, { hwaddr: '02:00:00:00:00:07' });
+  await setBridgeMac(db, 'pwtov1', '02:00:00:00:00:08');
+  assert.equal(mac(), '02:00:00:00:00:08');
+  await setBridgeMac(db, 'pwtov1', undefined);
+  assert.deepEqual((await getBridge(db, 'pwtov1'))?.otherConfig, {});
 });

@@ -111,7 +111,7 @@ export const planSchema = z
       z
         .object({
           key: keySchema,
-          verb: z.enum(['attach', 'detach', 'network', 'drop network']),
+          verb: z.enum(['attach', 'detach', 'network', 'drop network', 'uplink', 'drop uplink']),
           steps: list(stepSchema),
           error: errorSchema.shape.error.optional(),
         })

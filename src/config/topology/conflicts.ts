@@ -29,6 +29,8 @@ function whyNotBoth(a: NetworkSpec, b: NetworkSpec): string | undefined {
       return `${a.bridge} cannot have both an MTU of ${a.mtu} and of ${b.mtu}`;
     }
   }
+  const why = whyNotBothPorts(a, b);
+  if (why !== undefined) return why;
   if (!('uplink' in a) || !('uplink' in b) || a.uplink !== b.uplink) return undefined;
   const moved = [a, b].find(({ kind, ...rest }) => kind === 'phys' && !('vid' in rest));
   if (moved !== undefined)
@@ -45,6 +47,24 @@ function whyNotBoth(a: NetworkSpec, b: NetworkSpec): string | undefined {
   const flags = [('flag' in a && a.flag) || '', ('flag' in b && b.flag) || ''];
   if (!flags.includes('') && flags[0] !== flags[1])
     return `${link} cannot have both flags ${flags.join(' and ')}`;
+  return undefined;
+}
+
+/** A NIC is a port of one bridge, and then of use for nothing else; a bridge has one uplink. */
+function whyNotBothPorts(a: NetworkSpec, b: NetworkSpec): string | undefined {
+  for (const [one, other] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    if (!('bridge' in one) || one.nic === undefined) continue;
+    if ('uplink' in other && other.uplink === one.nic)
+      return `${one.nic} is a port of ${one.bridge} with ${one.name}: nothing else can use it`;
+    if (!('bridge' in other)) continue;
+    if (other.bridge !== one.bridge && other.nic === one.nic)
+      return `${one.nic} cannot be a port of both ${one.bridge} and ${other.bridge}`;
+    if (other.bridge === one.bridge && other.nic !== undefined && other.nic !== one.nic)
+      return `${one.bridge} cannot have both ${one.nic} and ${other.nic} as its uplink`;
+  }
   return undefined;
 }
 

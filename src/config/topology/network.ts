@@ -87,14 +87,15 @@ function plugOf(
         return undefined;
       }
       const bridge = read.bridge ?? name;
+      const nic = read.uplink === undefined ? {} : { nic: read.uplink };
       if (read.kind === 'ovs') {
         const { vlanMode, qinqEthtype } = read;
         const cvlans = read.cvlans && { cvlans: [...read.cvlans].sort((a, b) => a - b) };
         const mode = { ...(vlanMode && { vlanMode }), ...(qinqEthtype && { qinqEthtype }) };
-        return { kind: 'ovs', bridge, ...vid, ...trunksOf(read), ...mode, ...cvlans };
+        return { kind: 'ovs', bridge, ...nic, ...vid, ...trunksOf(read), ...mode, ...cvlans };
       }
       const filtering = read.vlanFiltering && { vlanFiltering: read.vlanFiltering };
-      return { kind: 'bridge', bridge, ...vid, ...trunksOf(read), ...filtering };
+      return { kind: 'bridge', bridge, ...nic, ...vid, ...trunksOf(read), ...filtering };
     }
     case 'macvlan': {
       const sourceMacs = read.sourceMacs && { sourceMacs: [...read.sourceMacs].sort() };

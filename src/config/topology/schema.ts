@@ -83,6 +83,13 @@ const onBridge = {
     title: 'interface name',
     description: "Name of the bridge, made when it is missing. By default the network's own name.",
   }),
+  uplink: v.ifname.optional().meta({
+    ...perHost,
+    title: 'interface name',
+    description:
+      'NIC of the host that becomes a port of the bridge, by which the network leaves the host. All that it has moves to the ' +
+      'bridge, and back when it is asked for no more: `pipewright uplink add UPLINK`.',
+  }),
   ...common,
   hostAddress: hostAddress.meta({
     ...perHost,

@@ -9,6 +9,7 @@ import { attr, attrs, be16, decodeAttrs, encodeAttrs, ip, mac, nested, u8, u16, 
 import { ifinfomsg, linkAttrs, settingAttrs } from './link-attrs.ts';
 
 const bridgeAttrs = {
+  stpState: attr(5, u32), // IFLA_BR_STP_STATE
   vlanFiltering: attr(7, u8), // IFLA_BR_VLAN_FILTERING
   defaultPvid: attr(39, u16), // IFLA_BR_VLAN_DEFAULT_PVID
 } as const;
@@ -172,10 +173,11 @@ function vlanData(bytes: Buffer): Link['data'] {
 
 const readers: Readonly<Record<string, (bytes: Buffer) => Link['data']>> = {
   bridge: (bytes) => {
-    const { vlanFiltering, defaultPvid } = decodeAttrs(bridgeAttrs, bytes);
+    const { vlanFiltering, defaultPvid, stpState } = decodeAttrs(bridgeAttrs, bytes);
     return {
       ...(vlanFiltering === undefined ? {} : { vlanFiltering: vlanFiltering !== 0 }),
       ...(defaultPvid === undefined ? {} : { defaultPvid }),
+      ...(stpState ? { stp: true } : {}),
     };
   },
   macvlan: macvlanData,

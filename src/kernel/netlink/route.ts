@@ -5,7 +5,14 @@ import { addressBits, familyOf, formatCidr } from '../../model/address.ts';
 import type { RawAttr, Route } from '../../model/link.ts';
 import { type Attrs, attr, attrNumber, type Codec, decodeAttrs, encodeAttrs, ip, u32 } from './codec.ts';
 import { afOf, familyOfAf, message } from './header.ts';
-import { type NetlinkSocket, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, type Request } from './socket.ts';
+import {
+  type NetlinkSocket,
+  NLM_F_APPEND,
+  NLM_F_CREATE,
+  NLM_F_EXCL,
+  NLM_F_REPLACE,
+  type Request,
+} from './socket.ts';
 
 const RTM_NEWROUTE = 24;
 const RTM_DELROUTE = 25;
@@ -64,6 +71,7 @@ export type NewRoute = Pick<Route, 'family'> & Partial<Omit<Route, 'family'>>;
 interface Rtmsg {
   readonly family: Route['family'] | undefined;
   readonly prefixLen?: number;
+  readonly tos?: number;
   readonly table?: number;
   readonly protocol?: number;
   readonly scope?: number;
@@ -75,6 +83,7 @@ interface Rtmsg {
 function rtmsg({
   family,
   prefixLen = 0,
+  tos = 0,
   table = 0,
   protocol = 0,
   scope = 0,
@@ -85,7 +94,7 @@ function rtmsg({
     family ? afOf[family] : 0,
     prefixLen,
     0,
-    0,
+    tos,
     table > 255 ? 0 : table,
     protocol,
     scope,
@@ -104,16 +113,59 @@ function scopeOf({ family, type = RTN_UNICAST, gateway, unknown = [] }: NewRoute
   return direct && type === RTN_UNICAST ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
 }
 
+/** The ifindexes that a route leaves by: one, or those of its next hops. */
+export function routeDevs({ dev, unknown }: Pick<Route, 'dev' | 'unknown'>): number[] {
+  const hops = unknown.filter((one) => attrNumber(one) === RTA_MULTIPATH);
+  return [
+    ...(dev === undefined ? [] : [dev]),
+    ...hops.flatMap(({ data }) => hopsIn(data).map(({ dev }) => dev)),
+  ];
+}
+
+/** Whether the route says its next hop by a nexthop object, `ip nexthop`, which has a link of its own. */
+export function hasNexthopObject({ unknown }: Pick<Route, 'unknown'>): boolean {
+  return unknown.some((one) => attrNumber(one) === RTA_NH_ID);
+}
+
+/** The same route by another link: of several next hops, those by `from`. */
+export function retargetRoute(route: Route, from: number, to: number): Route {
+  const unknown = route.unknown.map((one) => {
+    if (attrNumber(one) !== RTA_MULTIPATH) return one;
+    const data = Buffer.from(one.data);
+    for (const { at, dev } of hopsIn(data)) if (dev === from) data.writeInt32LE(to, at + 4);
+    return { type: one.type, data };
+  });
+  return { ...route, ...(route.dev === from ? { dev: to } : {}), unknown };
+}
+
+/** A route that has some seconds less to live; undefined when it has none left. */
+export function agedRoute(route: Route, seconds: number): Route | undefined {
+  const unknown = route.unknown.flatMap((one) => {
+    if (attrNumber(one) !== RTA_EXPIRES) return [one];
+    const left = u32.read(Buffer.from(one.data)) - seconds;
+    return left > 0 ? [{ type: one.type, data: u32.write(left) }] : [];
+  });
+  return unknown.length < route.unknown.length ? undefined : { ...route, unknown };
+}
+
+/** struct rtnexthop: length, flags, hops, ifindex, attributes. */
+function hopsIn(nextHops: Uint8Array): { readonly at: number; readonly dev: number }[] {
+  const bytes = Buffer.from(nextHops);
+  const found: { at: number; dev: number }[] = [];
+  for (let at = 0; at + 8 <= bytes.length; ) {
+    const length = bytes.readUInt16LE(at);
+    if (length < 8) break;
+    found.push({ at, dev: bytes.readInt32LE(at + 4) });
+    at += (length + 3) & ~3;
+  }
+  return found;
+}
+
 /** Next hops without the flags that are states (dead, linkdown, offload): the kernel refuses those. */
 function withoutStates(nextHops: Uint8Array): Buffer {
   const bytes = Buffer.from(nextHops);
-  // struct rtnexthop: length, flags, hops, ifindex, attributes
-  for (let at = 0; at + 8 <= bytes.length; ) {
+  for (const { at } of hopsIn(bytes))
     bytes.writeUInt8(bytes.readUInt8(at + 2) & (RTNH_F_PERVASIVE | RTNH_F_ONLINK), at + 2);
-    const length = bytes.readUInt16LE(at);
-    if (length < 8) break;
-    at += (length + 3) & ~3;
-  }
   return bytes;
 }
 
@@ -154,9 +206,10 @@ function newRoute(route: NewRoute): Omit<Request, 'op' | 'flags'> {
     protocol = RTPROT_BOOT,
     type = RTN_UNICAST,
     unknown = [],
+    tos = 0,
   } = route;
   const scope = route.scope ?? scopeOf(route);
-  const header = { family, prefixLen: dst?.prefixLen ?? 0, table, protocol, scope, type };
+  const header = { family, prefixLen: dst?.prefixLen ?? 0, tos, table, protocol, scope, type };
   return {
     subject: subjectOf(route),
     type: RTM_NEWROUTE,
@@ -177,6 +230,16 @@ export function replaceRoute(route: NewRoute): Request {
   return { op: 'route.replace', flags: NLM_F_CREATE | NLM_F_REPLACE, ...newRoute(route) };
 }
 
+/** `ip route append`: behind those with the same destination and metric; EEXIST when there is just this one. */
+export function appendRoute(route: NewRoute): Request {
+  return { op: 'route.append', flags: NLM_F_CREATE | NLM_F_APPEND, ...newRoute(route) };
+}
+
+/** `ip route prepend`: before those with the same destination and metric. IPv4. */
+export function prependRoute(route: NewRoute): Request {
+  return { op: 'route.prepend', flags: NLM_F_CREATE, ...newRoute(route) };
+}
+
 /** `ip route del`: what is absent matches anything, and the first that matches goes. ESRCH when there is none. */
 export function delRoute(route: NewRoute): Request {
   const {
@@ -187,8 +250,9 @@ export function delRoute(route: NewRoute): Request {
     type,
     scope = RT_SCOPE_NOWHERE,
     unknown = [],
+    tos = 0,
   } = route;
-  const header = { family, prefixLen: dst?.prefixLen ?? 0, table, scope };
+  const header = { family, prefixLen: dst?.prefixLen ?? 0, tos, table, scope };
   // The metrics need not be repeated, and what says how long it lasts cannot be.
   const hops = unknown.filter((one) => ![RTA_METRICS, RTA_EXPIRES].includes(attrNumber(one)));
   return {
@@ -226,6 +290,7 @@ function decodeRoute(body: Buffer): Route | undefined {
     ...(dev === undefined ? {} : { dev }),
     scope: body.readUInt8(6),
     ...(metric === undefined ? {} : { metric }),
+    ...(body.readUInt8(3) === 0 ? {} : { tos: body.readUInt8(3) }),
     table: table ?? body.readUInt8(4),
     protocol: body.readUInt8(5),
     type: body.readUInt8(7),

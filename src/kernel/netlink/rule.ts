@@ -9,6 +9,7 @@ const RTM_NEWRULE = 32;
 const RTM_DELRULE = 33;
 const RTM_GETRULE = 34;
 const FR_ACT_TO_TBL = 1;
+const FIB_RULE_INVERT = 2;
 
 /** FRA_*. */
 const ruleAttrs = {
@@ -25,14 +26,16 @@ const ruleAttrs = {
 export type NewRule = Omit<Rule, 'unknown' | 'priority'> & Partial<Pick<Rule, 'unknown' | 'priority'>>;
 
 function ruleRequest(rule: NewRule): Omit<Request, 'op' | 'flags' | 'type'> {
-  const { family, priority, src, dst, iif, oif, fwmark, table, unknown = [] } = rule;
+  const { family, priority, src, dst, iif, oif, fwmark, table, action = FR_ACT_TO_TBL, unknown = [] } = rule;
   // struct fib_rule_hdr: family, dst_len, src_len, tos, table, two reserved, action, flags
   const header = Buffer.alloc(12);
   header.writeUInt8(afOf[family], 0);
   header.writeUInt8(dst?.prefixLen ?? 0, 1);
   header.writeUInt8(src?.prefixLen ?? 0, 2);
   header.writeUInt8(table > 255 ? 0 : table, 4);
-  header.writeUInt8(FR_ACT_TO_TBL, 7);
+  header.writeUInt8(rule.tos ?? 0, 3);
+  header.writeUInt8(action, 7);
+  header.writeUInt32LE(rule.inverted ? FIB_RULE_INVERT : 0, 8);
   const attributes = { dst: dst?.ip, src: src?.ip, iif, priority, fwmark, oif, unknown };
   const from = src === undefined ? 'all' : formatCidr(src);
   return {
@@ -53,7 +56,8 @@ export function delRule(rule: NewRule): Request {
 
 function decodeRule(body: Buffer): Rule | undefined {
   const family = familyOfAf(body.readUInt8(0));
-  if (family === undefined || body.readUInt8(7) !== FR_ACT_TO_TBL) return undefined;
+  const action = body.readUInt8(7);
+  if (family === undefined) return undefined;
   const { dst, src, iif, oif, priority, fwmark, table, unknown } = decodeAttrs(ruleAttrs, body.subarray(12));
   const cidr = (address: string, at: number): Cidr => ({
     family,
@@ -68,6 +72,9 @@ function decodeRule(body: Buffer): Rule | undefined {
     ...(iif === undefined ? {} : { iif }),
     ...(oif === undefined ? {} : { oif }),
     ...(fwmark === undefined ? {} : { fwmark }),
+    ...(action === FR_ACT_TO_TBL ? {} : { action }),
+    ...(body.readUInt8(3) === 0 ? {} : { tos: body.readUInt8(3) }),
+    ...((body.readUInt32LE(8) & FIB_RULE_INVERT) === 0 ? {} : { inverted: true }),
     table: table ?? body.readUInt8(4),
     unknown: unknown ?? [],
   };
@@ -75,6 +82,11 @@ function decodeRule(body: Buffer): Rule | undefined {
 
 /** `ip rule` and `ip -6 rule`: the rules that look up a table (not `goto`, `blackhole` and the like). */
 export function listRules(rtnl: NetlinkSocket, family?: Rule['family']): Rule[] {
+  return listAllRules(rtnl, family).filter(({ action }) => action === undefined);
+}
+
+/** Likewise, whatever they do. */
+export function listAllRules(rtnl: NetlinkSocket, family?: Rule['family']): Rule[] {
   const header = Buffer.alloc(12);
   header.writeUInt8(family === undefined ? 0 : afOf[family], 0);
   return rtnl

@@ -34,6 +34,7 @@ export interface Request {
 export const NLM_F_REPLACE = 0x100;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
+export const NLM_F_APPEND = 0x800;
 
 const NLM_F_REQUEST = 0x01;
 const NLM_F_ACK = 0x04;

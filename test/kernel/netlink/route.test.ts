@@ -1,7 +1,19 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { attrNumber } from '../../../src/kernel/netlink/codec.ts';
-import { addRoute, delRoute, getRoute, listRoutes, replaceRoute } from '../../../src/kernel/netlink/route.ts';
+import {
+  addRoute,
+  agedRoute,
+  appendRoute,
+  delRoute,
+  getRoute,
+  hasNexthopObject,
+  listRoutes,
+  prependRoute,
+  replaceRoute,
+  retargetRoute,
+  routeDevs,
+} from '../../../src/kernel/netlink/route.ts';
 import { parseCidr } from '../../../src/model/address.ts';
 import { createLab, ifindexOf, type Json, type Lab } from '../lab.ts';
 
@@ -216,4 +228,52 @@ test('getRoute: as `ip route get`; undefined when there is no way', (t) => {
     ['fd00::1', dev],
   );
   assert.equal(getRoute(lab.rtnl, '10.0.0.2')?.type, 2);
+});
+
+test('routes of one destination: behind and before each other, and with a type of service', (t) => {
+  const { lab, dev } = withLink(t);
+  const other = ifindexOf(lab, 'br2');
+  const to = { family: 4, dst: cidr('10.5.0.0/16') } as const;
+  lab.rtnl.request(addRoute({ ...to, dev }));
+  lab.rtnl.request(appendRoute({ ...to, dev: other }));
+  const devs = (): string[] => lab.ipJson('route show 10.5.0.0/16').map((route: Json) => route.dev);
+  assert.deepEqual(devs(), ['br1', 'br2']);
+  assert.throws(() => lab.rtnl.request(appendRoute({ ...to, dev: other })), { errno: 'EEXIST' });
+  lab.rtnl.request(delRoute({ ...to, dev: other }));
+  lab.rtnl.request(prependRoute({ ...to, dev: other }));
+  assert.deepEqual(devs(), ['br2', 'br1']);
+  lab.ip('route add 10.6.0.0/16 dev br1 tos 0x10');
+  const [found] = listRoutes(lab.rtnl, { family: 4, table: 254 }).filter(({ tos }) => tos !== undefined);
+  assert.equal(found?.tos, 0x10);
+  const before = byHand(lab);
+  lab.rtnl.request(delRoute(found!));
+  lab.rtnl.request(addRoute(found!));
+  assert.deepEqual(byHand(lab), before);
+});
+
+test('a route goes to another link, with those of its next hops that leave by the first', (t) => {
+  const { lab, dev } = withLink(t);
+  const other = ifindexOf(lab, 'br2');
+  lab.ip('addr add 10.1.0.2/24 dev br2');
+  lab.ip('route add 10.7.0.0/16 nexthop via 10.0.0.1 dev br1 weight 2 nexthop via 10.1.0.1 dev br2 onlink');
+  lab.ip('route add 10.8.0.0/16 dev br1');
+  const found = (text: string) =>
+    listRoutes(lab.rtnl, { family: 4, table: 254 }).find(({ dst }) => dst?.ip === text)!;
+  assert.deepEqual(routeDevs(found('10.7.0.0')), [dev, other]);
+  assert.equal(hasNexthopObject(found('10.7.0.0')), false);
+  const moved = retargetRoute(found('10.7.0.0'), dev, other);
+  assert.deepEqual(routeDevs(moved), [other, other]);
+  assert.deepEqual(routeDevs(retargetRoute(found('10.8.0.0'), dev, other)), [other]);
+  assert.deepEqual(routeDevs(retargetRoute(found('10.8.0.0'), other, dev)), [dev]);
+});
+
+test('a route that ends has less time left later, and none in the end', (t) => {
+  const { lab } = withLink(t);
+  lab.ip('-6 route add fd07::/64 dev br1 expires 100');
+  const route = listRoutes(lab.rtnl, { family: 6, table: 254 }).find(({ dst }) => dst?.ip === 'fd07::')!;
+  lab.rtnl.request(delRoute(route));
+  lab.rtnl.request(addRoute(agedRoute(route, 40)!));
+  const [again] = lab.ipJson('-6 route show fd07::/64');
+  assert.ok(again.expires <= 60 && again.expires > 50);
+  assert.equal(agedRoute(route, 1000), undefined);
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { addRule, delRule, listRules } from '../../../src/kernel/netlink/rule.ts';
+import { addRule, delRule, listAllRules, listRules } from '../../../src/kernel/netlink/rule.ts';
 import { parseCidr } from '../../../src/model/address.ts';
 import { createLab, type Json } from '../lab.ts';
 
@@ -50,4 +50,19 @@ test('a rule as it was read can be added again, with what is not understood', (t
     false,
   );
   assert.ok(listRules(lab.rtnl, 6).every(({ family }) => family === 6));
+});
+
+test('rules that look up no table, inverted ones and those for a type of service, as they were read', (t) => {
+  const lab = createLab(t);
+  lab.ip('rule add priority 70 iif eth9 prohibit');
+  lab.ip('rule add priority 71 not oif eth9 lookup 100');
+  lab.ip('rule add priority 72 tos 0x10 iif eth9 lookup 101');
+  lab.ip('rule add priority 73 iif eth9 goto 32766');
+  const before = lab.ipJson('rule show');
+  const rules = listAllRules(lab.rtnl, 4).filter(({ priority }) => priority >= 70 && priority < 80);
+  assert.equal(rules.length, 4);
+  assert.deepEqual(lab.rtnl.batch(rules.map(delRule)).filter(Boolean), []);
+  assert.equal(lab.ipJson('rule show').length, 3);
+  assert.deepEqual(lab.rtnl.batch(rules.map(addRule)).filter(Boolean), []);
+  assert.deepEqual(lab.ipJson('rule show'), before);
 });

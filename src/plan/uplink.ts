@@ -1,0 +1,145 @@
+/** A NIC's move to a bridge, and back, as a plan: what moves, and what is noted. Pure. */
+import type { Addr, Link } from '../model/link.ts';
+import type {
+  Conf,
+  LinkState,
+  ObservedUplink,
+  StandIn,
+  UplinkPlan,
+  UplinkRecord,
+  UplinkWant,
+} from '../model/uplink.ts';
+import {
+  learnedOf,
+  type Move,
+  pick,
+  planBridge,
+  reasonOf,
+  renamed,
+  routeKey,
+  toBridge,
+  toNic,
+} from './uplink-move.ts';
+import { checkUplink } from './uplink-refusals.ts';
+import { isLearned, standInFor } from './uplink-routes.ts';
+
+/** A NIC becomes the uplink of a bridge; no steps when it is. @throws PipewrightError UPLINK_REFUSED */
+export function planUplinkAdd(want: UplinkWant, seen: ObservedUplink): UplinkPlan & { record: UplinkRecord } {
+  const nic = checkUplink(want, seen);
+  const record = recordOf(want, nic, seen);
+  if (nic.master !== undefined && nic.master === seen.bridge?.ifindex)
+    return { steps: [], undo: [], standIns: [], record };
+  if (seen.ovsBridgeOfNic === want.bridge.name) return { steps: [], undo: [], standIns: [], record };
+  const move: Move = {
+    nic: want.nic,
+    bridge: want.bridge,
+    state: seen.state,
+    routes: seen.routes,
+    nicConf: seen.nicConf,
+    userspaceDatapath: want.bridge.kind === 'ovs' && seen.userspaceDatapath,
+    kept: seen.bridgeState.addrs,
+  };
+  const strict = isStrict(seen);
+  return {
+    steps: [
+      ...planBridge(record, seen.bridge),
+      ...(nic.up ? [] : [{ op: { do: 'link.up', link: want.nic } as const, because: 'it is down' }]),
+      ...toBridge(move, record, strict),
+    ],
+    undo: toNic(move, record, strict),
+    standIns: learnedOf(move).map((route) => standInFor(route, want.bridge.name, seen.state.ifindex)),
+    record,
+  };
+}
+
+/**
+ * The NIC is taken off its bridge, with what the bridge has now and had not before: a lease may have been renewed there.
+ * @param keep addresses of the bridge that are its own, though it got them later
+ */
+export function planUplinkRemove(
+  record: UplinkRecord,
+  seen: ObservedUplink,
+  keep: readonly Addr['cidr'][],
+): UplinkPlan {
+  const { want, bridgeBefore } = record;
+  const isOwn = (addr: Addr): boolean =>
+    !record.nicAddrs.some(({ cidr }) => cidr.ip === addr.cidr.ip) &&
+    [...bridgeBefore.addrs.map(({ cidr }) => cidr), ...keep].some(
+      ({ ip, prefixLen }) => ip === addr.cidr.ip && prefixLen === addr.cidr.prefixLen,
+    );
+  const former = new Set(bridgeBefore.routes.map(routeKey));
+  const formerRules = new Set(bridgeBefore.rules.map((rule) => JSON.stringify(rule)));
+  const { bridgeState } = seen;
+  const state: LinkState = {
+    ...bridgeState,
+    addrs: bridgeState.addrs.filter((addr) => !isOwn(addr)),
+    routes: bridgeState.routes.filter((route) => !former.has(routeKey(route))),
+    rules: bridgeState.rules
+      .filter((rule) => !formerRules.has(JSON.stringify(rule)))
+      .map((rule) => renamed(rule, want.bridge.name, want.nic)),
+  };
+  const move: Move = {
+    nic: want.nic,
+    bridge: want.bridge,
+    state,
+    routes: seen.routes,
+    nicConf: record.nicConf,
+    userspaceDatapath: record.userspaceDatapath,
+    kept: bridgeState.addrs.filter(isOwn),
+  };
+  const strict = isStrict(seen);
+  return {
+    steps: toNic(move, record, strict).map((op) => ({ op, because: reasonOf(op, want) })),
+    undo: [...planBridge(record, undefined), ...toBridge(move, record, strict)].map(({ op }) => op),
+    standIns: learnedOf(move).map((route) => standInFor(route, want.nic, state.ifindex)),
+  };
+}
+
+/** What the undo of an `add` leaves to be settled on the NIC. */
+export function standInsOnNic(record: UplinkRecord, state: LinkState): StandIn[] {
+  return state.routes
+    .filter((route) => isLearned(route, record.nicConf))
+    .map((route) => standInFor(route, record.want.nic, state.ifindex));
+}
+
+function recordOf(want: UplinkWant, nic: Link, seen: ObservedUplink): UplinkRecord {
+  return {
+    want,
+    madeGroup: seen.bridge ? undefined : seen.group,
+    bridgeBefore: seen.bridgeState,
+    bridgeMacBefore: want.bridge.kind === 'ovs' ? seen.ovsMac : seen.bridge?.mac,
+    bridgeConfBefore: seen.bridge
+      ? pick(seen.bridgeConf, [...Object.keys(differing(seen)), 'ipv4/rp_filter'])
+      : {},
+    nicConf: seen.nicConf,
+    copied: differing(seen),
+    nicMtu: nic.mtu,
+    nicAddrs: seen.state.addrs,
+    nicWasUp: nic.up,
+    nicMac: nic.mac,
+    userspaceDatapath: want.bridge.kind === 'ovs' && seen.userspaceDatapath,
+  };
+}
+
+/** Not a setting, or decided by the move itself. */
+const notCopied = [
+  'ipv4/mc_forwarding',
+  'ipv6/mc_forwarding',
+  'ipv6/mtu',
+  'ipv6/addr_gen_mode',
+  'ipv4/rp_filter',
+];
+
+/** The NIC's settings that the bridge does not have. The secret of stable addresses is set before the rest. */
+function differing({ nicConf, bridgeConf }: ObservedUplink): Conf {
+  const keys = Object.keys(nicConf).filter(
+    (key) => nicConf[key] !== bridgeConf[key] && !notCopied.includes(key),
+  );
+  const first = keys.filter((key) => key === 'ipv6/stable_secret');
+  return pick(nicConf, [...first, ...keys.filter((key) => key !== 'ipv6/stable_secret')]);
+}
+
+/** Whether a packet is dropped when its answer would leave by another link (rp_filter 1, RFC 3704). */
+function isStrict({ rpFilterAll, nicConf }: ObservedUplink): boolean {
+  return Math.max(rpFilterAll, Number(nicConf['ipv4/rp_filter'] ?? 0)) === 1;
+}

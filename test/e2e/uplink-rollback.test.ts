@@ -1,0 +1,223 @@
+// A move goes back by itself when somebody does not answer any more, or nobody confirms it, whatever became of the command.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import test, { type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ping, runIn, skipUnless } from '../lab.ts';
+import { soon } from './agent-ground.ts';
+import { command, line } from './support.ts';
+import { at, difference, dump, type UplinkGround, uplinkGround } from './uplink-ground.ts';
+
+const add = (confirm: string): string[] => [
+  'uplink',
+  'add',
+  'eth0',
+  '--network',
+  'bridge:br0',
+  '--confirm',
+  confirm,
+];
+
+/** Milliseconds until the host is as it was; fails when it is not after `ms`. */
+async function isBack(ground: UplinkGround, before: readonly string[], ms: number): Promise<void> {
+  await soon(() => difference(before, dump(ground)).length === 0, ms);
+  assert.deepEqual(difference(before, dump(ground)), []);
+  assert.ok(ping(ground.router, at.host, 2));
+  assert.ok(ping(ground.host.name, at.router, 2));
+}
+
+function journal({ host }: UplinkGround): string {
+  return `${host.stateDir}/uplinks/eth0.json`;
+}
+
+/** In the order in which they are run; each begins and ends with the NIC as it was made. */
+const cases: Readonly<Record<string, (ground: UplinkGround, t: TestContext) => Promise<void>>> = {
+  'the gateway does not answer after the move': async (ground) => {
+    const before = dump(ground);
+    // Stopped at its last step, the command is watched by nobody but the guard while the cable is pulled.
+    const { host, router } = ground;
+    const words = command('pipewright', add('20s'));
+    const calls = host.run('strace', ['-qq', '-e', 'trace=write', ...words]).stderr;
+    host.pipewright(['confirm']);
+    host.pipewright(['uplink', 'remove', 'eth0', '--confirm', '0']);
+    const writes = calls.split('\n').filter((call) => call.startsWith('write('));
+    const last = writes.findLastIndex((call) => /^write\(\d+, "\d+", \d\)/.test(call)) + 1;
+    assert.ok(last > 0);
+    const inject = `inject=write:signal=STOP:when=${last}`;
+    const inside = ['-qq', '-o', '/dev/null', '-e', 'trace=write', '-e', inject];
+    const child = spawn(
+      'nsenter',
+      [`--mount=/proc/${host.pid}/ns/mnt`, `--net=/run/netns/${host.name}`, 'strace', ...inside, ...words],
+      { stdio: ['ignore', 'ignore', 'pipe'] },
+    );
+    let said = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+    });
+    const ended = once(child, 'close');
+    await soon(() => host.ip('link', 'show', 'eth0').stdout.includes('master br0'));
+    const pid = await stopped(ground);
+    runIn(router, 'ip', ['link', 'set', 'lan', 'down']);
+    process.kill(pid, 'SIGCONT');
+    const [code] = await ended;
+    assert.equal(code, 1, said);
+    assert.match(said, /answered before and does not any more; everything is as it was/);
+    runIn(router, 'ip', ['link', 'set', 'lan', 'up']);
+    runIn(router, 'ip', ['addr', 'replace', `${at.router6}/64`, 'dev', 'lan', 'nodad']);
+    await isBack(ground, before, 5000);
+  },
+  'nobody confirms, and the terminal is gone': async (ground) => {
+    const before = dump(ground);
+    const { host } = ground;
+    // A session with a controlling terminal, which is hung up.
+    const words = command('pipewright', add('2s')).join(' ');
+    const child = spawn(
+      'nsenter',
+      [
+        ...[`--mount=/proc/${host.pid}/ns/mnt`, `--net=/run/netns/${host.name}`],
+        ...['script', '-qec', `${words}; sleep 60`, '/dev/null'],
+      ],
+      { stdio: 'ignore', detached: true },
+    );
+    const ended = once(child, 'exit');
+    await soon(
+      () => existsSync(journal(ground)) && readFileSync(journal(ground), 'utf8').includes('"moved"'),
+    );
+    process.kill(-(child.pid ?? 0), 'SIGKILL');
+    await ended;
+    assert.equal(host.ip('-br', 'addr', 'show', 'eth0').stdout.includes(at.host), false);
+    await isBack(ground, before, 4000);
+  },
+  'the guard is killed as well: the next command puts it back': async (ground) => {
+    const before = dump(ground);
+    const { host } = ground;
+    host.pipewright(add('2s'));
+    const { pid } = JSON.parse(readFileSync(`${journal(ground)}.guard`, 'utf8')) as { pid: number };
+    process.kill(pid, 'SIGKILL');
+    await sleep(2500);
+    assert.ok(host.ip('-br', 'addr', 'show', 'br0').stdout.includes(at.host));
+    host.pipewright(['uplink', 'list']);
+    await isBack(ground, before, 1000);
+  },
+  'the guard is killed and there is time left: the next command starts another one': async (ground) => {
+    const before = dump(ground);
+    const { host } = ground;
+    host.pipewright(add('4s'));
+    const guard = (): number =>
+      (JSON.parse(readFileSync(`${journal(ground)}.guard`, 'utf8')) as { pid: number }).pid;
+    const former = guard();
+    process.kill(former, 'SIGKILL');
+    host.pipewright(['uplink', 'list']);
+    assert.notEqual(guard(), former);
+    await isBack(ground, before, 6000);
+  },
+  'a journal of another run of the machine says nothing': async (ground) => {
+    const before = dump(ground);
+    const { host } = ground;
+    host.pipewright(add('30s'));
+    host.pipewright(['confirm']);
+    host.pipewright(['uplink', 'remove', 'eth0', '--confirm', '30s']);
+    const text = readFileSync(journal(ground), 'utf8');
+    host.pipewright(['confirm']);
+    writeFileSync(journal(ground), text.replace(/"bootId":"[^"]*"/, '"bootId":"another"'));
+    assert.equal(host.pipewright(['uplink', 'list']).stdout, 'pipewright has made no uplink\n');
+    assert.equal(existsSync(journal(ground)), false);
+    await isBack(ground, before, 0);
+  },
+  'a confirmation at the last moment: it stays, or goes back and is told so': async (ground, t) => {
+    const before = dump(ground);
+    const { host } = ground;
+    const ends: string[] = [];
+    for (const early of [500, 220, 60]) {
+      host.pipewright(add('1500ms'));
+      const { deadline } = JSON.parse(readFileSync(journal(ground), 'utf8')) as { deadline: number };
+      await sleep(Math.max(0, deadline - Number(process.hrtime.bigint() / 1_000_000n) - early));
+      const { code, stderr } = host.pipewright(['confirm'], { expect: 'any' });
+      ends.push(code === 0 ? 'stays' : 'goes back');
+      if (code === 0) {
+        await sleep(500);
+        assert.ok(host.ip('-br', 'addr', 'show', 'br0').stdout.includes(at.host));
+        host.pipewright(['uplink', 'remove', 'eth0', '--confirm', '0']);
+      } else assert.match(stderr, /time is over|taken back/);
+      await isBack(ground, before, 3000);
+    }
+    t.diagnostic(`confirmed 500, 220 and 60 ms before the end: ${ends.join(', ')}`);
+  },
+  'the peer of the SSH session is asked': async (ground) => {
+    const { host } = ground;
+    const env = { SSH_CONNECTION: `${at.router} 50000 ${at.host} 22` };
+    const answer = host.pipewright([...add('0'), '--json'], { env });
+    const { reached } = JSON.parse(answer.stdout) as { reached: string[] };
+    assert.deepEqual(reached, [at.router, at.router6, at.router]);
+    host.pipewright(['uplink', 'remove', 'eth0', '--confirm', '0']);
+  },
+};
+
+/** The command, when it has stood still for a while; strace stops it for a moment at each call. */
+async function stopped(ground: UplinkGround): Promise<number> {
+  const { pid } = JSON.parse(readFileSync(journal(ground), 'utf8')) as { pid: number };
+  let still = 0;
+  const isStopped = (): boolean => {
+    still = /^State:\s+T/im.test(readFileSync(`/proc/${pid}/status`, 'utf8')) ? still + 1 : 0;
+    return still >= 10;
+  };
+  assert.ok((await soon(isStopped)) !== undefined, 'the command was not stopped');
+  return pid;
+}
+
+test('what is not confirmed goes back', async (t) => {
+  if (skipUnless(t, 'root', 'program:strace', 'program:ethtool', 'program:script')) return;
+  const ground = await uplinkGround(t, 'ur');
+  for (const [name, act] of Object.entries(cases)) await t.test(name, (t) => act(ground, t));
+});
+
+test('what cannot be an uplink is refused with the reason, and nothing is changed', async (t) => {
+  if (skipUnless(t, 'root', 'program:ethtool')) return;
+  const ground = await uplinkGround(t, 'uf');
+  const { host } = ground;
+  const ip = (text: string): void => void host.ip(...text.split(' '));
+  for (const text of [
+    'link add nic1 type veth peer name nic1p',
+    'link add nic2 type veth peer name nic2p',
+    'link add br1 type bridge',
+    'link add br2 type bridge stp_state 1',
+    'link set nic1 master br1',
+    'link add link nic2 name mv0 type macvlan mode bridge',
+    'link add group 1879048193 name pw0 type veth peer name pw0p',
+    'tuntap add dev tun0 mode tun',
+  ])
+    ip(text);
+  const before = dump(ground);
+  const refusals: readonly [string, string, RegExp][] = [
+    ['lo', 'bridge:br0', /lo is the loopback interface/],
+    ['nic9', 'bridge:br0', /there is no nic9 on this host; see: ip link/],
+    ['nic1', 'bridge:br0', /nic1 is a port of br1 already/],
+    ['nic2', 'bridge:br0', /mv0 rides on nic2, and the kernel lets a NIC have either/],
+    ['mv0', 'bridge:br0', /mv0 is a macvlan on another NIC/],
+    ['pw0', 'bridge:br0', /pw0 is the host's end of a container's interface/],
+    ['tun0', 'bridge:br0', /tun0 is not an Ethernet interface/],
+    ['br1', 'bridge:br0', /br1 is a bridge/],
+    ['eth0', 'bridge:eth0', /eth0 is the bridge itself/],
+    ['eth0', 'bridge:nic2', /nic2 is a veth, not a Linux bridge/],
+    ['eth0', 'bridge:br2', /STP is on on br2/],
+    ['eth0', 'br0', /the network of an uplink is bridge:NAME or ovs:NAME; bridge:br0/],
+    ['eth0', 'ovs:br1', /Open vSwitch|not an Open vSwitch bridge/],
+  ];
+  for (const [nic, network, why] of refusals) {
+    const answer = host.pipewright(['uplink', 'add', nic, '--network', network], { expect: 1 });
+    assert.match(line(answer), why);
+    assert.equal(line(answer).split('\n').length, 1);
+  }
+  const trunk = host.pipewright(['uplink', 'add', 'eth0', '--network', 'bridge:br0', '--trunks', '100'], {
+    expect: 1,
+  });
+  assert.match(line(trunk), /limits VLANs only where it filters them/);
+  assert.match(
+    line(host.pipewright(['uplink', 'remove', 'eth0'], { expect: 1 })),
+    /has not made it an uplink/,
+  );
+  assert.match(line(host.pipewright(['confirm'], { expect: 1 })), /nothing waits to be confirmed/);
+  assert.deepEqual(difference(before, dump(ground)), []);
+});

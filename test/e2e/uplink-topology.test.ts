@@ -1,0 +1,75 @@
+// `uplink: NIC` of a network: made by apply and by the agent, taken back with the network, and after a failure.
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ping, runIn, skipUnless } from '../lab.ts';
+import { soon, startOvs } from './agent-ground.ts';
+import { at, difference, dump, startTransfer, type UplinkGround, uplinkGround } from './uplink-ground.ts';
+
+const yaml = (network: string): string => `version: 1\nnetworks:\n  lan: ${network}\n`;
+
+function isMoved({ host }: UplinkGround, bridge: string): boolean {
+  return host.ip('-br', 'addr', 'show', 'dev', bridge).stdout.includes(at.host);
+}
+
+test('apply makes a network with an uplink, and takes it back when the file says it no more', async (t) => {
+  if (skipUnless(t, 'root', 'program:ethtool')) return;
+  const ground = await uplinkGround(t, 'ut');
+  const { host, router } = ground;
+  const before = dump(ground);
+  const transfer = await startTransfer(ground, 5700);
+  host.write(yaml('{ kind: bridge, bridge: br0, uplink: eth0, hostAddress: [10.9.0.5/24, 10.9.0.7/24] }'));
+  assert.equal(host.on('plan').code, 2);
+  assert.deepEqual(difference(before, dump(ground)), []);
+  const applied = host.on('apply', '--yes');
+  assert.equal(applied.code, 0, applied.stderr);
+  assert.match(applied.stdout, /\+ network lan uplink eth0\n/);
+  assert.ok(isMoved(ground, 'br0'));
+  assert.equal(host.on('plan').stdout, 'nothing to do\n');
+  assert.ok(ping(router, '10.9.0.7', 2));
+  // Without the uplink the bridge keeps what is its own.
+  host.write(yaml('{ kind: bridge, bridge: br0, hostAddress: 10.77.0.1/24 }'));
+  assert.match(host.on('apply', '--yes').stdout, /- network lan uplink eth0\n/);
+  assert.ok(isMoved(ground, 'eth0'));
+  assert.match(host.ip('-br', 'addr', 'show', 'br0').stdout, /10\.77\.0\.1/);
+  host.pipewright(['destroy']);
+  assert.equal((await transfer.stop()).broken, undefined);
+  assert.deepEqual(difference(before, dump(ground)), []);
+});
+
+test('apply --rollback takes the move back when what is expected is not reached', async (t) => {
+  if (skipUnless(t, 'root', 'program:ethtool', 'docker')) return;
+  const ground = await uplinkGround(t, 'ux');
+  const { host } = ground;
+  const before = dump(ground);
+  host.write(
+    `${yaml('{ kind: bridge, bridge: br0, uplink: eth0 }')}attachments:\n  - { container: nobody, network: lan }\nexpect:\n  - nobody -> 10.9.0.254\n`,
+  );
+  const applied = host.on('apply', '--yes', '--rollback');
+  assert.equal(applied.code, 1);
+  assert.match(applied.stdout, /taken back: everything is as it was before/);
+  assert.deepEqual(difference(before, dump(ground)), []);
+});
+
+test('the agent makes it and keeps it', async (t) => {
+  if (skipUnless(t, 'root', 'ovs', 'program:ethtool', 'docker')) return;
+  const ground = await uplinkGround(t, 'ua');
+  const { host, router } = ground;
+  await startOvs(t, host);
+  host.write(yaml('{ kind: ovs, bridge: ovs0, uplink: eth0 }'));
+  const agent = await host.agent(t);
+  assert.ok(isMoved(ground, 'ovs0'));
+  assert.ok(ping(router, at.host, 2));
+  // Somebody takes it off: it is put on again.
+  host.run('ovs-vsctl', ['del-port', 'eth0']);
+  await soon(() => host.run('ovs-vsctl', ['list-ports', 'ovs0']).stdout.includes('eth0'), 8000);
+  assert.ok(host.run('ovs-vsctl', ['list-ports', 'ovs0']).stdout.includes('eth0'));
+  assert.ok(ping(router, at.host, 3));
+  await agent.stop('SIGTERM');
+  assert.ok(isMoved(ground, 'ovs0'));
+  host.pipewright(['destroy']);
+  assert.ok(isMoved(ground, 'eth0'));
+  await sleep(100);
+  runIn(router, 'ip', ['neigh', 'flush', 'dev', 'lan']);
+  assert.ok(ping(router, at.host, 3));
+});

@@ -40,11 +40,17 @@ ovs=/usr/share/openvswitch/scripts/ovs-ctl
 if [ -x $ovs ]; then $ovs --system-id=random start >/run/ovs.log 2>&1 & fi
 if command -v dockerd >/dev/null; then dockerd >/run/dockerd.log 2>&1 & fi
 
-# Waits until both answer, and gives Docker Engine the tests' image.
+# Waits until both answer, and gives Docker Engine the tests' image. A client that asks before there is a socket costs
+# more than waiting.
 ready() {
-  if [ -x $ovs ]; then until ovs-vsctl --timeout=5 show && ovs-appctl -t ovs-vswitchd version; do sleep 1; done; fi
-  if command -v dockerd; then until docker version; do sleep 1; done; fi
-  if [ -e /run/share/image.tar ]; then docker load -i /run/share/image.tar; fi
+  if [ -x $ovs ]; then
+    until [ -S /run/openvswitch/db.sock ] && ls /run/openvswitch/ovs-vswitchd.*.ctl; do sleep 0.5; done
+    until ovs-appctl -t ovs-vswitchd version; do sleep 0.5; done
+  fi
+  if command -v dockerd; then
+    until [ -S /run/docker.sock ] && docker version; do sleep 0.5; done
+    if [ -e /run/share/image.tar ]; then docker load -i /run/share/image.tar; fi
+  fi
 } >/dev/null 2>&1
 
 (. /run/share/script)

@@ -88,7 +88,14 @@ export class Scene3 {
   async ping(): Promise<void> {
     const seen: Record<string, boolean> = {};
     for (const { from, guest, to, name, should } of pings) {
-      const words = [...(guest ? ['docker', 'exec', guest] : []), 'ping', '-c1', '-W1', to];
+      const words = [
+        ...(guest ? ['docker', 'exec', guest] : []),
+        'ping',
+        '-c1',
+        '-W',
+        should ? '5' : '1',
+        to,
+      ];
       // One of some has to be answered: both ends may still be learning where the other is.
       seen[name] = await anyOf(should ? 5 : 1, () => succeeds(this.hosts[from], words));
     }

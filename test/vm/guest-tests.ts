@@ -40,7 +40,6 @@ export async function* guestTests(
     const machine = await Machine.start({
       name: 'pwt-vm',
       script: scriptOf(tests, bundles),
-      ownClock: true,
       print,
     });
     try {

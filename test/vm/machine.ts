@@ -43,11 +43,6 @@ export interface MachineOptions {
   /** A file that is its disk: what outlives a reboot (Docker's and Open vSwitch's files, /var/lib/pipewright). */
   readonly disk?: string;
   readonly wires?: readonly Wire[];
-  /**
-   * Where its processor is made in software: whether its clock goes by what that has done, so that time limits of tests
-   * hold however slow this machine is. Not for one that talks with others.
-   */
-  readonly ownClock?: boolean;
   /** Is given what it prints, as it comes. */
   readonly print?: (text: string) => void;
 }
@@ -56,13 +51,12 @@ export interface MachineOptions {
 export type Accelerator = 'kvm' | 'tcg';
 
 const base = ['-nodefaults', '-no-user-config', '-display', 'none', '-serial', 'stdio', '-machine', 'q35'];
-function processor(kind: Accelerator, ownClock = false): readonly string[] {
+function processor(kind: Accelerator): readonly string[] {
   if (kind === 'kvm') return ['-accel', 'kvm', '-cpu', 'host', '-smp', '2'];
-  // One without AVX: programs that find it use it, which takes longer in software.
-  const words = ['-cpu', 'Nehalem', '-accel'];
-  if (!ownClock) return [...words, 'tcg,thread=multi,tb-size=512', '-smp', '2'];
-  // Two nanoseconds for each instruction.
-  return [...words, 'tcg,thread=single,tb-size=512', '-icount', 'shift=1,sleep=on', '-smp', '1'];
+  // One without AVX: programs that find it use it, which takes longer in software. Its clock goes by what it has done, two
+  // nanoseconds for each instruction, so that the time limits of tests hold however slow this machine is.
+  const clock = ['-icount', 'shift=1,sleep=on', '-smp', '1'];
+  return ['-cpu', 'Nehalem', '-accel', 'tcg,thread=single,tb-size=512', ...clock];
 }
 
 /** Whether a kernel says anything within some seconds: on some hosts /dev/kvm can be opened and then nothing happens. */
@@ -144,7 +138,7 @@ export class Machine {
     if (capability('docker')) run('docker', ['save', '-o', path.join(share, 'image.tar'), ensureImage()]);
     const words = [
       ...base,
-      ...processor(await accelerator(), options.ownClock),
+      ...processor(await accelerator()),
       ...['-m', String(options.memory ?? 3072)],
       ...['-kernel', kernel.image, '-initrd', writeInitramfs(kernel, folder)],
       ...['-append', commandLine(kernel, options)],

@@ -29,7 +29,7 @@ exec sh ${quoted(path.join(root, 'scripts/vm/serve.sh'))}
 `;
 
 /** All is slower than on a processor by this much, where it is made in software. */
-const patience = 6;
+const patience = 10;
 
 class VirtualHost implements SceneHost {
   readonly #machine: Machine;

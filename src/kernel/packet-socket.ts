@@ -39,6 +39,33 @@ export function openPacketSocket(netns: Netns, ifindex: number, protocol = 0): n
   }
 }
 
+/** One instruction of classic BPF, struct sock_filter. */
+export function instruction(code: number, jt: number, jf: number, k: number): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeUInt16LE(code, 0);
+  bytes.writeUInt8(jt, 2);
+  bytes.writeUInt8(jf, 3);
+  bytes.writeUInt32LE(k, 4);
+  return bytes;
+}
+
+const PACKET_OTHERHOST = 3;
+const notForOthers = Buffer.concat([
+  instruction(0x30, 0, 0, 0xfffff004), // ldb SKF_AD_OFF + SKF_AD_PKTTYPE
+  instruction(0x15, 0, 1, PACKET_OTHERHOST), // jeq
+  instruction(0x06, 0, 0, 0), // ret: nothing
+  instruction(0x06, 0, 0, 0xffff), // ret: all of it
+]);
+
+/**
+ * Has a socket of one EtherType receive only what the link itself would. Without it frames of the VLANs that pass (the
+ * local port of an Open vSwitch bridge, a trunk) come in too, and as the kernel has taken their tags off by then, they
+ * look as if they were of the link; it calls them PACKET_OTHERHOST.
+ */
+export function ignoreOthers(fd: number, subject: string): void {
+  syscalls().attachFilter(fd, notForOthers, subject);
+}
+
 /** Has the link pass on what is sent to a multicast MAC address, for as long as the socket is open. */
 export function joinMulticast(fd: number, ifindex: number, mac: Uint8Array): void {
   // struct packet_mreq

@@ -7,7 +7,7 @@ import type { Socket } from 'node:net';
 import { refusedByFs } from './errno.ts';
 import { arpQuestion, claimant, duplicateGroups, ETH_P_ARP, ETH_P_IPV6, solicitation } from './frames.ts';
 import type { Netns } from './netns.ts';
-import { closeInBackground, joinMulticast, openPacketSocket } from './packet-socket.ts';
+import { closeInBackground, ignoreOthers, joinMulticast, openPacketSocket } from './packet-socket.ts';
 import { readInLoop } from './readable.ts';
 
 /** The link that asks: Ethernet, up, and without the address. */
@@ -59,6 +59,7 @@ export async function probeAddress(
   let timer: NodeJS.Timeout | undefined;
   let onAbort: (() => void) | undefined;
   try {
+    ignoreOthers(fd, subject);
     if (isIpv6) for (const group of duplicateGroups(ip)) joinMulticast(fd, link.ifindex, group);
     const question = isIpv6 ? solicitation(link.mac, ip, from) : arpQuestion(link.mac, ip, from);
     return await new Promise<Claimant | undefined>((resolve, reject) => {

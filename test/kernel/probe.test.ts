@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { closeSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { type TestContext, test } from 'node:test';
-import { arpQuestion, claimant, solicitation } from '../../src/kernel/frames.ts';
+import { arpQuestion, claimant, gratuitousArp, solicitation } from '../../src/kernel/frames.ts';
 import { inNetns } from '../../src/kernel/netns.ts';
+import { openPacketSocket } from '../../src/kernel/packet-socket.ts';
 import { type ProbingLink, probeAddress } from '../../src/kernel/probe.ts';
 import { createLab, ifindexOf, type Lab, run, until } from './lab.ts';
 
@@ -152,6 +153,22 @@ test('of two that want an address at the same time one hears of it and yields', 
     const answers = await Promise.all([probeAddress(link, ip), probeAddress(other, ip)]);
     assert.deepEqual(answers, [{ mac: macs.vb }, undefined]);
   }
+});
+
+test('what passes in another VLAN says nothing of this one', async (t) => {
+  const { far, link } = wire(t);
+  const fd = openPacketSocket(far.netns, ifindexOf(far, 'vb'));
+  t.after(() => closeSync(fd));
+  const claim = gratuitousArp(macs.vb, '10.0.0.9');
+  const tagged = Buffer.concat([claim.subarray(0, 12), Buffer.from('81000064', 'hex'), claim.subarray(12)]);
+  const heardOf = async (frame: Buffer) => {
+    const sending = setInterval(() => writeSync(fd, frame), 20);
+    const heard = await probeAddress(link, '10.0.0.9');
+    clearInterval(sending);
+    return heard;
+  };
+  assert.equal(await heardOf(tagged), undefined);
+  assert.deepEqual(await heardOf(claim), { mac: macs.vb });
 });
 
 test('a sibling on the same NIC is heard as well', async (t) => {

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { hasErrno } from '../../errors.ts';
 import { refusedByFs } from '../../kernel/errno.ts';
 import { inNetns, type Netns } from '../../kernel/netns.ts';
-import { closeInBackground, openPacketSocket } from '../../kernel/packet-socket.ts';
+import { closeInBackground, instruction, openPacketSocket } from '../../kernel/packet-socket.ts';
 import { readInLoop } from '../../kernel/readable.ts';
 import { syscalls } from '../../kernel/syscalls.ts';
 import { ipToBytes } from '../../model/address.ts';
@@ -25,16 +25,6 @@ export interface ClientLink {
   readonly ifindex: number;
   readonly ifname: string;
   readonly mac: string;
-}
-
-/** One instruction of classic BPF, struct sock_filter. */
-function instruction(code: number, jt: number, jf: number, k: number): Buffer {
-  const bytes = Buffer.alloc(8);
-  bytes.writeUInt16LE(code, 0);
-  bytes.writeUInt8(jt, 2);
-  bytes.writeUInt8(jf, 3);
-  bytes.writeUInt32LE(k, 4);
-  return bytes;
 }
 
 /** `tcpdump -dd 'udp dst port 68 and ip'`: unfragmented UDP to a client, so that nothing else wakes this program. */

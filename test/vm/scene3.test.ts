@@ -51,7 +51,7 @@ class VirtualHost implements SceneHost {
       record: path.join(folder, `${name}.pcap`),
     };
     const machine = await Machine.start({
-      name: `pwt-${name}`,
+      name,
       script: boot,
       memory: 2048,
       disk,

@@ -34,6 +34,8 @@ export async function connect(session: Session, command: PipeworkAttach): Promis
     ifname,
     addrs: address.how === 'static' ? address.addrs : [],
     routes: [],
+    // The original gives an address out as often as it is told to.
+    dad: false,
     ...(dhcp && { dhcp }),
     ...(command.hostIfname === undefined ? {} : { hostIfname: command.hostIfname }),
     ...(command.mac === undefined ? {} : { mac: command.mac }),

@@ -39,6 +39,13 @@ const cases: Cases<Ground> = {
     assert.deepEqual(ipRoutes(a.pid), []);
   },
 
+  'one address for two containers is their own affair, as with the original': ({ host, a, b }) => {
+    for (const { name, pid } of [a, b]) {
+      host.pipework(['br1', name, '10.0.0.2/24']);
+      assert.deepEqual(cidrs(pid, 'eth1'), ['10.0.0.2/24']);
+    }
+  },
+
   'several addresses by commas, each family with its gateway': ({ host, a, b }) => {
     host.pipework(['br1', a.name, '10.0.0.2/24@10.0.0.1,10.0.5.2/24,fd00::2/64@fd00::1']);
     host.pipework(['br1', b.name, '10.0.0.1/24,10.0.5.1/24,fd00::1/64']);

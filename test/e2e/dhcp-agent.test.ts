@@ -3,21 +3,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type DhcpServer, dhcpServer } from '../dhcp/servers.ts';
-import { cidrs, containerPid, ipAddrs, ipRoutes, run, runContainer, skipUnless } from '../lab.ts';
-import { type AgentHost, agentHost, soon, startOvs } from './agent-ground.ts';
+import { cidrs, containerPid, ipRoutes, run, runContainer, skipUnless } from '../lab.ts';
+import { agentHost, soon, startOvs } from './agent-ground.ts';
+import { bridgeWith, leaseOf } from './dhcp-ground.ts';
 import { nicOn } from './support.ts';
 
 /** How often a server has given or renewed a lease. */
 const acks = (server: DhcpServer): number =>
   server.log().split(/DHCPACK\(|DHCPACK on|DHCP4_LEASE_ALLOC/).length - 1;
-
-/** The lease of an attachment as the agent tells it. */
-function leaseOf(host: AgentHost, key: string) {
-  const line = host.status().find((one) => one.key === key) as
-    | { state: string; detail: string; leases?: { state: string; lease?: { server: string } }[] }
-    | undefined;
-  return { ...line, lease: line?.leases?.[0] };
-}
 
 /** Milliseconds between Docker's last start event of a container and the agent's word that the lease is in place. */
 function startToLease(container: string, log: string): number {
@@ -40,25 +33,6 @@ function startToLease(container: string, log: string): number {
     .map((line) => Date.parse((JSON.parse(line) as { time: string }).time));
   return Math.round((leases.at(-1) ?? 0) - Number(starts.at(-1)) / 1e6);
 }
-
-/** A bridge `br1` of the host, and a server on it. */
-async function bridgeWith(
-  t: Parameters<typeof dhcpServer>[0],
-  host: AgentHost,
-  program: Parameters<typeof dhcpServer>[1],
-): Promise<DhcpServer> {
-  host.ip('link', 'add', 'br1', 'type', 'bridge');
-  host.ip('link', 'set', 'br1', 'up');
-  const server = await dhcpServer(t, program, { where: host.name, wire: 'lan0', suffix: 'e' });
-  host.ip('link', 'set', 'lan0', 'master', 'br1');
-  return server;
-}
-
-const lanOf = (container: string): string => `networks:
-  lan: {kind: bridge, bridge: br1}
-attachments:
-  - {container: ${container}, network: lan, addresses: dhcp}
-`;
 
 test('on a bridge, on macvlan and on a VLAN of Open vSwitch, each from another server, and renewed', async (t) => {
   const needs = ['program:dnsmasq', 'program:kea-dhcp4', 'program:dhcpd', 'program:ovs-vsctl'] as const;
@@ -154,48 +128,4 @@ test('docker restart: the same address with another MAC address, by one REQUEST;
   await soon(() => server.log().includes('DHCPRELEASE'));
   assert.match(server.log(), /DHCPRELEASE\(s0\) 10\.77\.0\./);
   assert.deepEqual(host.status(), []);
-});
-
-test('killed in every state and started again: no lease is lost, and there are never two addresses', async (t) => {
-  if (skipUnless(t, 'root', 'docker', 'program:kea-dhcp4')) return;
-  const host = await agentHost(t, 'dhcpk');
-  const web = runContainer(t, 'dhcpk');
-  const server = await bridgeWith(t, host, 'kea');
-  host.write(lanOf(web.name));
-  const key = `${web.name}/eth1`;
-  const state = (): string | undefined => leaseOf(host, key).lease?.state;
-  const addresses = (): string[] => cidrs(web.pid, 'eth1');
-  let agent = await host.agent(t);
-  const again = async (): Promise<void> => {
-    await agent.stop('SIGKILL');
-    agent = await host.agent(t);
-  };
-  await soon(() => state() === 'SELECTING');
-  await again();
-  assert.deepEqual([state(), addresses()], ['SELECTING', []]);
-  // Soon enough after its start to be anywhere between DISCOVER and BOUND.
-  await server.start({ pool: [50, 99], lease: 40, t1: 4, t2: 14 });
-  for (const ms of [0, 40, 80, 120, 200, 300]) {
-    await agent.stop('SIGKILL');
-    agent = await host.agent(t);
-    await sleep(ms);
-    assert.ok(addresses().length <= 1, `${addresses()}`);
-  }
-  await soon(() => state() === 'BOUND');
-  const held = addresses();
-  assert.equal(held.length, 1, agent.log());
-  await again();
-  assert.deepEqual(addresses(), held);
-  await server.stop();
-  for (const phase of ['RENEWING', 'REBINDING']) {
-    await soon(() => state() === phase, 20_000);
-    assert.equal(state(), phase);
-    await again();
-    assert.deepEqual(addresses(), held);
-  }
-  await server.start({ pool: [50, 99], lease: 600 });
-  await soon(() => state() === 'BOUND', 20_000);
-  assert.deepEqual([state(), addresses()], ['BOUND', held]);
-  const left = Number(ipAddrs(web.pid, 'eth1').find(({ family }) => family === 'inet')?.valid_life_time);
-  assert.ok(left > 400, `${left}`);
 });

@@ -69,7 +69,7 @@ install() {
     -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold $packages </dev/null >/dev/null
   release_services
   # Servers for tests, each run by its test alone: none of them is to start with this machine.
-  for unit in kea-dhcp4-server isc-dhcp-server isc-dhcp-relay; do
+  for unit in kea-dhcp4-server kea-dhcp6-server isc-dhcp-server isc-dhcp-relay; do
     if has systemctl; then systemctl disable "$unit" </dev/null >/dev/null 2>&1 || true; fi
   done
   [ "$(resolv_sum)" = "$before" ] || die 'the installation changed /etc/resolv.conf: look at it before going on'

@@ -1,24 +1,10 @@
 /** What a client makes of a server's answer, RFC 8415 sections 16.3, 16.10 and 18.2.9 to 18.2.10. Pure. */
 import type { Lease } from '../../model/lease.ts';
 import { configOf, hasAddrs, iaOf, ipsOf, leaseFrom, namesAddrs, refusalOf, timesOf } from './lease.ts';
-import {
-  after,
-  begin,
-  beginAnew,
-  blank,
-  choose,
-  declined,
-  type Effect,
-  type Event,
-  type Limits,
-  type Moment,
-  nextOffer,
-  type Outcome,
-  renew,
-  type State,
-} from './machine.ts';
+import { after, begin, beginAnew, blank, choose, declined, nextOffer, renew } from './machine.ts';
 import { type Message, statusCodes } from './message.ts';
 import type { Client, Offer } from './requests.ts';
+import type { Effect, Event, Limits, Moment, Outcome, State } from './state.ts';
 
 type Received = Extract<Event, { on: 'packet' }>;
 

@@ -6,9 +6,10 @@ import { randomBytes } from '../../kernel/random.ts';
 import type { Lease, LeaseStatus } from '../../model/lease.ts';
 import { MalformedDhcp6 } from './codec.ts';
 import { type Interface, interfaceIn } from './interface.ts';
-import { begun, type Effect, type Event, leaseOf, type State, step, wakeAt } from './machine.ts';
+import { begun, leaseOf, step, wakeAt } from './machine.ts';
 import { decodeMessage, encodeMessage } from './message.ts';
 import type { Client } from './requests.ts';
+import type { Effect, Event, State } from './state.ts';
 import { Dhcp6Socket } from './transport.ts';
 
 /** Where a client works, and who is told. Nothing here may take long. */

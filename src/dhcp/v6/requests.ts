@@ -1,8 +1,8 @@
 /** What a client sends, RFC 8415 section 18.2. Pure. */
 import { ipsOf } from './lease.ts';
-import type { State } from './machine.ts';
 import type { IaAddr, Message, MessageOptions, MessageType } from './message.ts';
 import { elapsed } from './retransmit.ts';
+import type { State } from './state.ts';
 
 /** Who asks, and for what; the same for the whole life of an attachment. */
 export interface Client {

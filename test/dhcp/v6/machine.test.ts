@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { endOfAddress, ipsOf } from '../../../src/dhcp/v6/lease.ts';
-import { leaseOf, type State, wakeAt } from '../../../src/dhcp/v6/machine.ts';
+import { leaseOf, wakeAt } from '../../../src/dhcp/v6/machine.ts';
 import { type Message, messageTypes } from '../../../src/dhcp/v6/message.ts';
+import type { State } from '../../../src/dhcp/v6/state.ts';
 import { duid, ia, Simulation, serverA, serverB } from './simulation.ts';
 
 const iaNas = [ia('fd00::1')];

@@ -1,7 +1,7 @@
 /** A client's machine in virtual time, with a server that the test plays. */
 import assert from 'node:assert/strict';
 import { ipsOf } from '../../../src/dhcp/v6/lease.ts';
-import { begun, type Effect, type Event, type State, step, wakeAt } from '../../../src/dhcp/v6/machine.ts';
+import { begun, step, wakeAt } from '../../../src/dhcp/v6/machine.ts';
 import {
   decodeMessage,
   encodeMessage,
@@ -11,6 +11,7 @@ import {
   type MessageType,
 } from '../../../src/dhcp/v6/message.ts';
 import type { Client } from '../../../src/dhcp/v6/requests.ts';
+import type { Effect, Event, State } from '../../../src/dhcp/v6/state.ts';
 import type { Lease } from '../../../src/model/lease.ts';
 
 export const duid = Buffer.from('0004aabbccddeeff00112233445566778899', 'hex');

@@ -85,7 +85,7 @@ export const scenarios: readonly Scenario[] = [
       mac: '02:00:00:00:00:01',
     },
     operations:
-      'link.add firewall.allow link.add link.set ipv6.enable addr.add addr.add route.replace route.replace',
+      'link.add firewall.allow link.add ipv6.enable link.set addr.add addr.add route.replace route.replace',
   },
   {
     name: 'bridge, there and down, with gateways off the subnet, and routes',

@@ -266,6 +266,8 @@ function probed(
   const { lease, phase } = machine;
   if (phase !== 'PROBING' || !lease || ipOf(lease) !== ip) return stay(machine);
   if (usedBy !== undefined) return decline(machine, lease, usedBy, now);
+  // It ran out while it was looked for.
+  if (!isValid(lease, now)) return select({ ...newMachine(machine.identity), lease }, now, random);
   return then([{ do: 'bind', lease }], rest({ ...machine, isBound: true }, now, random));
 }
 

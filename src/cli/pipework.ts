@@ -71,6 +71,7 @@ function report(error: unknown, session: Session): number {
   if (refusal) {
     const show = refusal.stream === 'stdout' ? printTo : printErrorTo;
     show(session, refusal.lines.join('\n'));
+    if (refusal.hint !== undefined && session.onTerminal) printErrorTo(session, refusal.hint);
     return refusal.exitCode;
   }
   printErrorTo(session, failureText('pipework', error));

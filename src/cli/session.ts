@@ -1,4 +1,5 @@
 /** On what, and for whom, a command acts: a program by itself, or the agent, which keeps what it makes. */
+import { fstatSync } from 'node:fs';
 import type { ApplicationContext } from '@stricli/core';
 import { Host } from '../apply/host.ts';
 import type { Container } from '../containers/container.ts';
@@ -31,6 +32,8 @@ export interface Session {
   readonly resolve: ResolveOptions;
   /** Text to the standard output (1) or error (2) of whoever gave the command. */
   write(fd: 1 | 2, text: string): void;
+  /** Whether the standard error of whoever gave the command is a terminal, as far as is known. */
+  readonly onTerminal: boolean;
   /** Shows that something is still going on, until disposed of. */
   progress(what: string): Disposable;
   /** Called with each attachment that was asked for, when it is there. Gives warnings. */
@@ -68,6 +71,10 @@ export class OwnSession implements Session, AsyncDisposable {
 
   write(fd: 1 | 2, text: string): void {
     writeText(fd, text);
+  }
+
+  get onTerminal(): boolean {
+    return fstatSync(2).isCharacterDevice();
   }
 
   keepsLeasesOf(): boolean {

@@ -84,7 +84,11 @@ class Draft {
     try {
       return act();
     } catch (error) {
-      if (error instanceof PipeworkRefusal) this.leaveOut(found, lower(error.lines.join(' ')));
+      if (error instanceof PipeworkRefusal)
+        this.leaveOut(
+          found,
+          lower([...error.lines, ...(error.hint === undefined ? [] : [error.hint])].join(' ')),
+        );
       else if (error instanceof PipewrightError) this.leaveOut(found, error.message);
       else throw error;
       return undefined;

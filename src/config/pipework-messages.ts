@@ -5,15 +5,17 @@ import { printable } from './names.ts';
 export class PipeworkRefusal extends Error {
   override readonly name = 'PipeworkRefusal';
   readonly lines: readonly string[];
-  readonly exitCode: number;
+  readonly exitCode = 1;
+  /** What to do instead, for whoever reads it on a terminal; a script finds the original's text and nothing else. */
+  readonly hint: string | undefined;
   /** The original prints a few of its messages to its standard output. */
   readonly stream: 'stdout' | 'stderr';
 
-  constructor(lines: readonly string[], stream: 'stdout' | 'stderr' = 'stderr', exitCode = 1) {
+  constructor(lines: readonly string[], stream: 'stdout' | 'stderr' = 'stderr', hint?: string) {
     super(lines.join('\n'));
     this.lines = lines;
     this.stream = stream;
-    this.exitCode = exitCode;
+    this.hint = hint;
   }
 }
 
@@ -34,10 +36,11 @@ export const refusals = {
   unknownHostif: (hostif: string) => refuse(`I do not know how to setup interface ${printable(hostif)}.`),
   needOvs: () => refuse('Need OVS installed on the system to create an ovs bridge'),
   vlanOnBridge: () =>
-    new PipeworkRefusal([
-      'VLAN configuration currently unsupported for Linux bridge.',
+    new PipeworkRefusal(
+      ['VLAN configuration currently unsupported for Linux bridge.'],
+      'stderr',
       'To have the bridge filter VLANs, give --bridge-vlan or set PIPEWORK_BRIDGE_VLAN=1.',
-    ]),
+    ),
   macOnIpoib: () => refuse('MACADDR configuration unsupported for IPoIB interfaces.'),
   linkExistsAndIsUp: (ifname: string) => new PipeworkRefusal([`Link ${ifname} exists and is up`], 'stdout'),
   dockerMissing: (guest: string) =>

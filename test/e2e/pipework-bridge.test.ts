@@ -16,6 +16,7 @@ import {
 import {
   type Cases,
   changesBy,
+  command,
   connected,
   defaults,
   type Ground,
@@ -27,9 +28,8 @@ import {
   until,
 } from './support.ts';
 
-const vlanRefusal =
-  'VLAN configuration currently unsupported for Linux bridge.\n' +
-  'To have the bridge filter VLANs, give --bridge-vlan or set PIPEWORK_BRIDGE_VLAN=1.\n';
+const vlanRefusal = 'VLAN configuration currently unsupported for Linux bridge.\n';
+const vlanHint = 'To have the bridge filter VLANs, give --bridge-vlan or set PIPEWORK_BRIDGE_VLAN=1.\n';
 
 const cases: Cases<Ground> = {
   'a missing bridge is made, and the container has interface, address and connected route': ({ host, a }) => {
@@ -164,6 +164,10 @@ const cases: Cases<Ground> = {
     host.ip('link', 'add', 'lan0', 'type', 'bridge');
     const { stderr } = host.pipework(['lan0', a.name, '10.0.0.1/24', '@10'], { expect: 1 });
     assert.equal(stderr, vlanRefusal);
+    // At a terminal one is told how to have it all the same.
+    const words = command('pipework', ['lan0', a.name, '10.0.0.1/24', '@10']).join(' ');
+    const typed = runIn(host.name, 'script', ['-qec', words, '/dev/null'], { expect: 'any' });
+    assert.equal(typed.stdout.replaceAll('\r', ''), vlanRefusal + vlanHint);
     assert.deepEqual(host.links(), ['lan0']);
   },
 

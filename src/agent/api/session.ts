@@ -21,6 +21,7 @@ export interface AgentSessionParts {
 
 /** One command. */
 export class AgentSession implements Session {
+  readonly onTerminal = false;
   readonly #parts: AgentSessionParts;
   readonly #written: { readonly fd: 1 | 2; readonly text: string }[] = [];
 

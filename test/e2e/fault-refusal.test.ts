@@ -143,7 +143,7 @@ const refusals: readonly Refusal[] = [
   },
   {
     name: 'made anew: a route to nowhere',
-    like: 'made anew: another mode',
+    like: 'made anew: from Open vSwitch',
     with: { routes: unreachable },
     message: /ENETUNREACH/,
   },

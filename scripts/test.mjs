@@ -11,6 +11,9 @@ import { build } from 'esbuild';
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 process.chdir(root);
 
+/** Tests that mostly wait, for leases to end and for machines to start, and that touch nothing of the others'. */
+const patient = /^test\/(vm|dhcp)\/|^test\/e2e\/(dhcp|ipv6|uplink)-/;
+
 const testsIn = (place) =>
   statSync(place).isFile()
     ? [place].filter((file) => file.endsWith('.test.ts'))
@@ -47,16 +50,16 @@ try {
 }
 
 async function runAll() {
-  // Virtual machines have all of their own: their tests run beside the others, which mostly wait, and are told at the end.
-  const [inMachines, others] = [true, false].map((vm) =>
-    files.filter((file) => file.startsWith('test/vm/') === vm),
+  // They run beside the others, and are told at the end.
+  const [waiting, others] = [true, false].map((waits) =>
+    files.filter((file) => patient.test(file) === waits),
   );
-  if (inMachines.length === 0 || others.length === 0) return (await runFiles(files, 'inherit')).code;
-  const log = path.join(out, 'vm.log');
-  const beside = runFiles(inMachines, createWriteStream(log));
+  if (waiting.length === 0 || others.length === 0) return (await runFiles(files, 'inherit')).code;
+  const log = path.join(out, 'beside.log');
+  const beside = runFiles(waiting, createWriteStream(log));
   const first = await runFiles(others, process.stdout);
   const second = await beside;
-  process.stdout.write(`\nin virtual machines:\n${readFileSync(log, 'utf8')}\nall:\n`);
+  process.stdout.write(`\nbeside them:\n${readFileSync(log, 'utf8')}\nall:\n`);
   for (const [name, count] of Object.entries(first.counts))
     if (name !== 'duration_ms') console.log(`ℹ ${name} ${count + (second.counts[name] ?? 0)}`);
   console.log(`ℹ duration_ms ${Math.max(first.counts.duration_ms, second.counts.duration_ms)}`);

@@ -99,7 +99,7 @@ test('attaches, changes, detaches and lists at once, several times over: what wa
   const even = all.filter((_, i) => i % 2 === 0);
   await atOnce(
     ground,
-    odd.map((guest) => attach(guest, 'bridge:br1', '10.0.0.1/24')),
+    odd.map((guest, i) => attach(guest, 'bridge:br1', `10.0.0.${i + 101}/24`)),
   );
   for (let round = 0; round < 3; round++) {
     await atOnce(ground, [

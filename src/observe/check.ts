@@ -26,8 +26,12 @@ export interface Checked extends Pair {
   readonly detail: string;
 }
 
-/** Milliseconds that an answer may take, and how often is asked meanwhile. */
-const patience = { spanMs: 900, probes: 3 } as const;
+/**
+ * Milliseconds that an answer may take, and how often is asked meanwhile. Whoever has got an IPv6 address a moment ago
+ * makes sure of it for up to two seconds, and does not answer.
+ */
+const patience = { wanted: { spanMs: 2500, probes: 5 }, unwanted: { spanMs: 900, probes: 3 } } as const;
+type Patience = (typeof patience)[keyof typeof patience];
 const atOnce = 64;
 /** ARPHRD_ETHER. */
 const ethernet = 1;
@@ -82,7 +86,9 @@ async function tryPair(
   { netns, link, own = [], why }: Opened = {},
 ): Promise<Pick<Checked, 'seen' | 'detail'>> {
   if (!netns || !link || why !== undefined) return { seen: undefined, detail: why ?? 'it is not there' };
-  const answers = await Promise.all(to.ips.map((ip) => ask({ netns, link, own }, ip)));
+  const answers = await Promise.all(
+    to.ips.map((ip) => ask({ netns, link, own }, ip, expected ? patience.wanted : patience.unwanted)),
+  );
   const heard = answers.filter((answer) => answer !== undefined);
   const silent = to.ips.filter((_, at) => answers[at] === undefined);
   // What must be reached must be by all its addresses; what must not be, by none.
@@ -98,7 +104,7 @@ interface Asker {
 }
 
 /** Who answers for an address; undefined: nobody. */
-async function ask({ netns, link, own }: Asker, ip: string): Promise<string | undefined> {
+async function ask({ netns, link, own }: Asker, ip: string, patience: Patience): Promise<string | undefined> {
   // The children of an ipvlan share one MAC address, which cannot tell who answers.
   if (link.kind === 'ipvlan' || link.arphrd !== ethernet) {
     const { reachable } = await probe(netns, { ip, protocol: 'ping' }, patience.spanMs);

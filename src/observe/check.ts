@@ -30,7 +30,7 @@ export interface Checked extends Pair {
  * Milliseconds that an answer may take, and how often is asked meanwhile. Whoever has got an IPv6 address a moment ago
  * makes sure of it for up to two seconds, and does not answer.
  */
-const patience = { wanted: { spanMs: 2500, probes: 5 }, unwanted: { spanMs: 900, probes: 3 } } as const;
+const patience = { wanted: { spanMs: 4000, probes: 8 }, unwanted: { spanMs: 900, probes: 3 } } as const;
 type Patience = (typeof patience)[keyof typeof patience];
 const atOnce = 64;
 /** ARPHRD_ETHER. */

@@ -5,7 +5,17 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
@@ -137,22 +147,31 @@ export async function agentHost(t: TestContext, name: string): Promise<AgentHost
   return host;
 }
 
-function startAgent({ inside, env }: AgentHost, args: readonly string[]): RunningAgent {
+/** How many were started. */
+let agents = 0;
+
+function startAgent({ inside, env, lasting }: AgentHost, args: readonly string[]): RunningAgent {
   const [first = '', ...rest] = [...inside, ...command('pipewright', args)];
+  // A file, not a pipe: a test that only runs commands, one after the other, reads no pipe in between.
+  const file = `${lasting}-${agents++}.log`;
+  const errors = openSync(file, 'wx');
   const child = spawn(first, rest, {
-    stdio: ['ignore', 'ignore', 'pipe'],
+    stdio: ['ignore', 'ignore', errors],
     env: { ...process.env, NODE_EXTRA_CA_CERTS: undefined, ...env },
   });
+  closeSync(errors);
+  // Tests ask for it even when the file has gone with its host.
   let said = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    said += text;
-  });
+  const log = (): string => {
+    if (existsSync(file)) said = readFileSync(file, 'utf8');
+    return said;
+  };
   const ended = once(child, 'exit');
   return {
     process: child,
-    log: () => said,
+    log,
     ready: async () => {
-      await soon(() => said.includes('"msg":"ready"') || child.exitCode !== null, 15_000);
+      await soon(() => log().includes('"msg":"ready"') || child.exitCode !== null, 15_000);
     },
     stop: async (signal) => {
       const began = Date.now();

@@ -25,7 +25,7 @@ interface Ground {
 }
 
 /** Milliseconds that a change may last. */
-const patienceMs = 2000;
+const patienceMs = 15_000;
 
 interface Drift {
   readonly act: (ground: Ground) => void;
@@ -228,7 +228,7 @@ attachments: [{ container: ${a.name}, network: lan, addresses: 10.1.0.1/24 }]
     assert.ok(took !== undefined, `repair ${round}\n${agent.log()}`);
   }
   const contested = (): boolean => host.status()[0]?.state === 'contested';
-  assert.ok((await soon(contested, 2000)) !== undefined, JSON.stringify(host.status()));
+  assert.ok((await soon(contested)) !== undefined, JSON.stringify(host.status()));
   assert.equal(host.status()[0]?.repairs, 11);
   assert.ok((await soon(() => agent.log().includes('"what":"contested"'))) !== undefined);
   assert.equal(host.pipewright(['status'], { expect: 'any' }).code, 1);

@@ -234,7 +234,7 @@ export async function startOvs(t: TestContext, host: AgentHost): Promise<OwnOvs>
 }
 
 /** Waits until it is so. @returns milliseconds that it took, or undefined: it is not so after `ms` */
-export async function soon(isSo: () => boolean, ms = 5000): Promise<number | undefined> {
+export async function soon(isSo: () => boolean, ms = 15_000): Promise<number | undefined> {
   const began = Date.now();
   while (!isSo()) {
     if (Date.now() - began > ms) return undefined;

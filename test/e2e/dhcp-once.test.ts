@@ -120,7 +120,7 @@ attachments:
   assert.equal(made.code, 0, made.stderr);
   assert.match(made.stdout, /note: eth1 has 10\.77\.0\.5\d\/24 until .*; renewal needs the agent/);
   assert.equal(host.on('apply', '--yes').stdout, 'nothing to do\n');
-  await soon(() => cidrs(web.pid, 'eth1').length === 0, 8000);
+  await soon(() => cidrs(web.pid, 'eth1').length === 0);
   assert.deepEqual(cidrs(web.pid, 'eth1'), []);
   assert.match(host.on('apply', '--yes').stdout, /DHCP on eth1 {3}# it has no lease/);
   assert.equal(cidrs(web.pid, 'eth1').length, 1);

@@ -243,7 +243,7 @@ export class Ground {
 export async function differences(
   before: Snapshot | (() => Snapshot),
   now: () => Snapshot,
-  patienceMs = 3000,
+  patienceMs = 10_000,
 ): Promise<string[]> {
   for (const deadline = Date.now() + patienceMs; ; ) {
     const lines = diffSnapshots(typeof before === 'function' ? before() : before, now());

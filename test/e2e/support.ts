@@ -199,9 +199,9 @@ export async function runCases(t: TestContext, ground: Ground, cases: Cases<Grou
   }
 }
 
-/** Waits until it is so, 5 s at most; the assertions that follow tell when it is not. */
+/** Waits until it is so, 15 s at most; the assertions that follow tell when it is not. */
 export async function until(isSo: () => boolean): Promise<void> {
-  const deadline = Date.now() + 5000;
+  const deadline = Date.now() + 15_000;
   while (!isSo() && Date.now() < deadline) await sleep(20);
 }
 

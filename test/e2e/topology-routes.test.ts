@@ -156,7 +156,7 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
         routes(a.pid, 100, 6).join() === six.join() &&
         routes(a.pid, 254).join() === main.join() &&
         rules() === ruled;
-      assert.ok((await soon(isRight, 3000)) !== undefined, `${drift.join(' ')}\n${agent.log()}`);
+      assert.ok((await soon(isRight)) !== undefined, `${drift.join(' ')}\n${agent.log()}`);
     }
     await agent.stop('SIGTERM');
   },

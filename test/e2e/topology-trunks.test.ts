@@ -79,7 +79,7 @@ attachments:
     assert.match(stdout, /ovs:ovs0@trunks=100,200/);
     for (const change of ['trunks=5', 'trunks=[]', 'tag=7', 'trunks=100,200,300']) {
       host.run('ovs-vsctl', ['set', 'port', `veth1pl${a.pid}`, change]);
-      const took = await soon(() => vlansOf(host, a) === '[] [100, 200]', 3000);
+      const took = await soon(() => vlansOf(host, a) === '[] [100, 200]');
       assert.ok(took !== undefined, `${change}: ${vlansOf(host, a)}\n${agent.log()}`);
     }
     await soon(() => host.status().every(({ state }) => state === 'healthy'));

@@ -57,6 +57,13 @@ export interface ConvergeOptions {
 /** Runs all of it; what fails is undone by itself and told, and the rest goes on. */
 export async function converge(host: Host, goal: Goal, options: ConvergeOptions): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
+  // In a dry run each comes to a host without what others have made there by then, as a bridge: it is shown once.
+  const planned = new Set<string>();
+  const isFirst = ({ command }: Outcome['steps'][number]): boolean => {
+    const isAgain = planned.has(command) && !command.includes(' GUEST ');
+    planned.add(command);
+    return !isAgain;
+  };
   const run = async (
     key: string,
     verb: Outcome['verb'],
@@ -65,7 +72,8 @@ export async function converge(host: Host, goal: Goal, options: ConvergeOptions)
     if (options.postponed?.has(key)) return;
     let outcome: Outcome;
     try {
-      const { steps, notes = [] } = await work();
+      const { steps: all, notes = [] } = await work();
+      const steps = options.dryRun ? all.filter(isFirst) : all;
       outcome = { key, verb, steps, ...(notes.length > 0 && { notes }) };
     } catch (error) {
       outcome = { key, verb, steps: [], error };
@@ -98,10 +106,19 @@ export async function converge(host: Host, goal: Goal, options: ConvergeOptions)
     run(entry.wanted.key, 'attach', () => attachOr(host, entry, goal, { ...options, isLeaving, onWait })),
   );
   const names = new Set(goal.networks.map(({ name }) => name));
+  const bridgeOf = ({ network }: Pick<Attachment, 'network'>): string =>
+    'name' in network ? `${network.kind}:${network.name}` : '';
+  const moving = host.state.records().filter((record) => {
+    const next = attachments.get(keyOf(record));
+    return next !== undefined && bridgeOf(next) !== bridgeOf(record);
+  });
   const former = options.hold ? [] : host.state.networkRecords();
   for (const gone of former.filter(({ network }) => !names.has(network))) {
     await run(`network ${gone.network}`, 'drop network', async () => {
-      const [result] = await dropNetworks(host, [gone], options);
+      const [result] = await dropNetworks(host, [gone], {
+        ...options,
+        ...(options.dryRun && { leaving: [...goal.unwanted, ...moving] }),
+      });
       return { steps: result?.steps ?? [] };
     });
   }

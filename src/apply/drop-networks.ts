@@ -2,6 +2,7 @@
 import { listAddrs } from '../kernel/netlink/addr.ts';
 import { listLinks } from '../kernel/netlink/link.ts';
 import type { Link } from '../model/link.ts';
+import type { AttachmentRecord } from '../model/observed.ts';
 import { describe, type Operation } from '../model/operation.ts';
 import { lives } from '../observe/lives.ts';
 import { type DropFacts, type NetworkRecord, planDropNetwork } from '../plan/drop-network.ts';
@@ -10,7 +11,17 @@ import { Executor } from './execute.ts';
 import type { Host } from './host.ts';
 import { acquireLock } from './lock.ts';
 import { type NetworkResult, promotes } from './networks.ts';
+import { containerKey } from './state.ts';
 import { type BeforeStep, recover } from './transaction.ts';
+
+/** How networks are taken away. */
+export interface DropOptions {
+  /** Plan only. */
+  readonly dryRun?: boolean;
+  /** Attachments that a plan takes to be gone already. */
+  readonly leaving?: readonly AttachmentRecord[];
+  readonly beforeStep?: BeforeStep | undefined;
+}
 
 /**
  * Takes them away. What something else uses stays, and the network's note with it, for the next time.
@@ -19,7 +30,7 @@ import { type BeforeStep, recover } from './transaction.ts';
 export async function dropNetworks(
   host: Host,
   gone: readonly NetworkRecord[],
-  options: { readonly dryRun?: boolean; readonly beforeStep?: BeforeStep | undefined } = {},
+  options: DropOptions = {},
 ): Promise<NetworkResult[]> {
   using _lock = await acquireLock(host.state.lockPath);
   if (!options.dryRun) await recover(host);
@@ -28,7 +39,7 @@ export async function dropNetworks(
   const staying = host.state.networkRecords().filter(({ network }) => !names.has(network));
   const results: NetworkResult[] = [];
   for (const record of gone) {
-    const { ops, inUse } = planDropNetwork(await observeDrop(host, record, staying));
+    const { ops, inUse } = planDropNetwork(await observeDrop(host, record, staying, options.leaving));
     const because = `network ${record.network} is no more`;
     results.push({
       network: record.network,
@@ -56,8 +67,14 @@ async function observeDrop(
   host: Host,
   record: NetworkRecord,
   staying: readonly NetworkRecord[],
+  leaving: readonly AttachmentRecord[] = [],
 ): Promise<DropFacts> {
-  const links = listLinks(host.rtnl);
+  const gone = new Set(leaving.map(({ container, ifname }) => `${containerKey(container)} ${ifname}`));
+  const records = host.state
+    .records()
+    .filter(({ container, ifname }) => !gone.has(`${containerKey(container)} ${ifname}`));
+  const ends = new Set(leaving.map(({ hostIfname }) => hostIfname));
+  const links = listLinks(host.rtnl).filter(({ name }) => !ends.has(name));
   const withAddrs = (name: string | undefined) => {
     const link = links.find((candidate) => candidate.name === name);
     return link && { link, addrs: listAddrs(host.rtnl, link.ifindex) };
@@ -71,29 +88,41 @@ async function observeDrop(
     bridge: bridge && {
       ...bridge,
       ports: links.filter(({ master }) => master === bridge.link.ifindex).length,
-      isUsed: host.state
-        .records()
-        .some(({ network }) => network.kind === 'bridge' && network.name === record.link),
+      isUsed: records.some(({ network }) => network.kind === 'bridge' && network.name === record.link),
     },
-    ovsBridge: record.kind === 'ovs' ? await observeOvsBridge(host, record) : undefined,
+    ovsBridge: record.kind === 'ovs' ? await observeOvsBridge(host, record, ends) : undefined,
     hostLink: hostLink && { ...hostLink, promotes: promotes(host, hostLink.link.name) },
-    vlan: vlan && { ...vlan, isRidden: isRidden(host, vlan.link, record, links) },
+    vlan: vlan && { ...vlan, isRidden: isRidden(records, vlan.link, record, links) },
   };
 }
 
-async function observeOvsBridge(host: Host, { link }: NetworkRecord): Promise<DropFacts['ovsBridge']> {
+async function observeOvsBridge(
+  host: Host,
+  { link }: NetworkRecord,
+  leaving: ReadonlySet<string | undefined>,
+): Promise<DropFacts['ovsBridge']> {
   if (link === undefined) return undefined;
   const { getBridge } = await import('../ovs/bridge.ts');
   const bridge = await getBridge(await host.ovs(), link);
-  return bridge && { ours: ovsMark in bridge.externalIds, ports: bridge.ports.length };
+  return (
+    bridge && {
+      ours: ovsMark in bridge.externalIds,
+      ports: bridge.ports.filter((port) => !leaving.has(port)).length,
+    }
+  );
 }
 
 /** Children in containers are in other namespaces, and known by their notes. */
-function isRidden(host: Host, vlan: Link, { hostLink }: NetworkRecord, links: readonly Link[]): boolean {
+function isRidden(
+  records: readonly AttachmentRecord[],
+  vlan: Link,
+  { hostLink }: NetworkRecord,
+  links: readonly Link[],
+): boolean {
   const isChild = ({ lower, linkNetnsid, name }: Link): boolean =>
     lower === vlan.ifindex && linkNetnsid === undefined && name !== hostLink;
   return (
     links.some(isChild) ||
-    host.state.records().some(({ vlanIfname, container }) => vlanIfname === vlan.name && lives(container))
+    records.some(({ vlanIfname, container }) => vlanIfname === vlan.name && lives(container))
   );
 }

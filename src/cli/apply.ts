@@ -1,14 +1,13 @@
 /** `pipewright apply` */
-import { readSync } from 'node:fs';
-import { isatty } from 'node:tty';
 import type { Outcome } from '../apply/converge.ts';
 import { Host } from '../apply/host.ts';
 import { acquireLock } from '../apply/lock.ts';
 import type { Held } from '../apply/transaction.ts';
 import { PipewrightError } from '../errors.ts';
 import { checkExpectations, type Expectation } from '../observe/expect.ts';
+import { agrees, hasTerminal } from './ask.ts';
 import { expectationTable } from './expectations.ts';
-import { print, table, writeText } from './output.ts';
+import { print, table } from './output.ts';
 import { requirePrivileges } from './privileges.ts';
 import {
   convergeGoal,
@@ -40,10 +39,10 @@ export async function applyTopology(flags: ApplyFlags, paths: readonly string[])
   const stateDir = flags.stateDir ?? defaultStateDir;
   const firewall = !flags.noFirewall;
   const { trustLabels } = flags;
-  if (!flags.yes && isatty(0) && isatty(1)) {
+  if (!flags.yes && hasTerminal()) {
     const planned = await goalOf(host, topology, stateDir, { dryRun: true, trustLabels });
     const outcomes = await convergeGoal(host, planned, { dryRun: true, firewall });
-    if (outcomes.length > 0 && !isAgreed(outcomes)) return 1;
+    if (outcomes.length > 0 && !agrees(outcomes.map(outcomeText).join('\n'), 'Make it so?')) return 1;
   }
   const goal = await goalOf(host, topology, stateDir, { dryRun: false, trustLabels });
   const { outcomes, expectations, tookBack } = await make(host, goal, flags);
@@ -106,12 +105,4 @@ function report(
 
 function whyOf(error: unknown): string {
   return error instanceof PipewrightError ? error.message : String(error);
-}
-
-/** Shows the plan and asks, on a terminal. */
-function isAgreed(outcomes: readonly Outcome[]): boolean {
-  print(outcomes.map(outcomeText).join('\n'));
-  writeText(1, 'Make it so? [y/N] ');
-  const answer = Buffer.alloc(16);
-  return /^y(es)?\s*$/i.test(answer.toString('utf8', 0, readSync(0, answer)));
 }

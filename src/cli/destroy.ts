@@ -10,6 +10,7 @@ import { sshPeer } from '../apply/uplink-check.ts';
 import { agentLockPath, forgetAll, kept } from '../apply/wanted.ts';
 import { PipewrightError } from '../errors.ts';
 import { FileStore } from '../store/file-store.ts';
+import { agrees, hasTerminal } from './ask.ts';
 import { print, stepLines } from './output.ts';
 import { requirePrivileges } from './privileges.ts';
 import { askAgent } from './status.ts';
@@ -19,6 +20,7 @@ import { defaultStateDir } from './topology.ts';
 export interface DestroyFlags {
   readonly stateDir?: string | undefined;
   readonly dryRun: boolean;
+  readonly yes: boolean;
   readonly json: boolean;
 }
 
@@ -26,47 +28,53 @@ export interface DestroyFlags {
  * Takes away everything of ours, and nothing else, and forgets what was kept: commands, and addresses given out.
  * @throws PipewrightError of what could not be taken away; AGENT_RUNS
  */
-export async function destroyAll({ stateDir, dryRun, json }: DestroyFlags): Promise<number> {
+export async function destroyAll({ stateDir, dryRun, yes, json }: DestroyFlags): Promise<number> {
   requirePrivileges();
   await using host = new Host();
   const folder = stateDir ?? defaultStateDir;
   // Held until the end, so that no agent starts in the middle.
   using _only = dryRun ? undefined : await withoutAgent(host, folder);
+  if (!yes && !dryRun && hasTerminal()) {
+    const planned = await takeAll(host, folder, true);
+    if (planned.steps.length > 0 && !agrees(textOf(planned), 'Take it all away?')) return 1;
+  }
+  const taken = await takeAll(host, folder, dryRun);
+  print(json ? JSON.stringify({ ...taken, dryRun }) : textOf(taken));
+  return 0;
+}
+
+/** All of it, or what it would be. */
+async function takeAll(host: Host, stateDir: string, dryRun: boolean) {
   const records = host.state.records();
   const targets = records.map((record) => ({ container: containerOf(record), ifname: record.ifname }));
   const { steps } = await detach(host, targets, { dryRun });
   const uplinks = [];
   for (const { nic } of host.state.uplinks())
     uplinks.push(await removeUplink(host, nic, { confirmMs: 0, dryRun, ssh: sshPeer() }));
-  const networks = await dropNetworks(host, host.state.networkRecords(), { dryRun });
-  const all = [
-    ...steps,
-    ...uplinks.flatMap((uplink) => uplink.steps),
-    ...networks.flatMap((network) => network.steps),
-  ];
-  const store = existsSync(folder) ? new FileStore(folder) : undefined;
-  const { commands, addresses } = await (store ? kept(store) : { commands: [], addresses: 0 });
+  const networks = await dropNetworks(host, host.state.networkRecords(), { dryRun, leaving: records });
+  const store = existsSync(stateDir) ? new FileStore(stateDir) : undefined;
+  const forgotten = await (store ? kept(store) : { commands: [], addresses: 0 });
   if (store && !dryRun) await forgetAll(store);
-  if (json)
-    print(
-      JSON.stringify({
-        attachments: records.map(keyOf),
-        networks: networks.map(({ network }) => network),
-        uplinks: uplinks.map(({ nic }) => nic),
-        steps: all,
-        forgotten: { commands, addresses },
-        dryRun,
-      }),
-    );
-  else
-    print(
-      [
-        all.length === 0 ? 'there is nothing of pipewright on this host' : stepLines(all),
-        ...(commands.length > 0 ? [`forget what was kept: ${commands.join(', ')}`] : []),
-        ...(addresses > 0 ? [`forget addresses that were given out: ${addresses}`] : []),
-      ].join('\n'),
-    );
-  return 0;
+  return {
+    attachments: records.map(keyOf),
+    networks: networks.map(({ network }) => network),
+    uplinks: uplinks.map(({ nic }) => nic),
+    steps: [
+      ...steps,
+      ...uplinks.flatMap((uplink) => uplink.steps),
+      ...networks.flatMap((network) => network.steps),
+    ],
+    forgotten,
+  };
+}
+
+function textOf({ steps, forgotten }: Awaited<ReturnType<typeof takeAll>>): string {
+  const { commands, addresses } = forgotten;
+  return [
+    steps.length === 0 ? 'there is nothing of pipewright on this host' : stepLines(steps),
+    ...(commands.length > 0 ? [`forget what was kept: ${commands.join(', ')}`] : []),
+    ...(addresses > 0 ? [`forget addresses that were given out: ${addresses}`] : []),
+  ].join('\n');
 }
 
 /** @throws PipewrightError AGENT_RUNS */

@@ -186,13 +186,20 @@ const application = buildApplication(
         ...text_en,
         exceptionWhileRunningCommand: (error) => failureText('pipewright', error),
         exceptionWhileParsingArguments: (error) =>
-          `pipewright: ${printable(text_en.exceptionWhileParsingArguments(error, false), messageMax)}`,
+          `pipewright: ${printable(asTyped(text_en.exceptionWhileParsingArguments(error, false)), messageMax)}`,
         noCommandRegisteredForInput: (asked) =>
           `pipewright: ${printable(text_en.noCommandRegisteredForInput(asked), messageMax)}`,
       },
     },
   },
 );
+
+/** The library proposes options by the names that they have in the code: `--dryRun`. */
+function asTyped(message: string): string {
+  const [said = '', ...proposals] = message.split('did you mean ');
+  const kebab = (text: string): string => text.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  return [said, ...proposals.map(kebab)].join('did you mean ');
+}
 
 /** Runs a command line; the answer is the exit code. */
 export async function main(argv: readonly string[]): Promise<number> {

@@ -23,6 +23,7 @@ const stateDir = valued('For what outlives a reboot (/var/lib/pipewright)', 'FOL
 const host = valued('Which host of the files this is; by default its host name', 'NAME');
 const noFirewall = flag("Do not add the bridges' rules to Docker's firewall");
 const trustLabels = flag('Labels of containers (pipewright.NETWORK=...) are entries as well');
+const yes = flag('Do not ask');
 const json = flag('Print the result as JSON');
 
 /** A command whose function answers with its exit code. */
@@ -58,7 +59,7 @@ export const apply = buildCommand<ApplyFlags, string[], CommandContext>({
       host,
       noFirewall,
       trustLabels,
-      yes: flag('Do not ask'),
+      yes,
       rollback: flag('Take everything back when something fails or is not reachable as expected'),
       json,
     },
@@ -70,11 +71,11 @@ export const destroy = buildCommand<DestroyFlags, [], CommandContext>({
   docs: {
     brief: 'Take away everything that pipewright made on this host, and nothing else',
     fullDescription:
-      'Forgets kept commands and addresses that were given out as well. Topology files stay. The agent has to be stopped first.',
+      'Shows it and asks, on a terminal. Forgets kept commands and addresses that were given out as well. Topology files stay. The agent has to be stopped first.',
   },
   parameters: {
     positional: { kind: 'tuple', parameters: [] },
-    flags: { stateDir, dryRun: flag('Only show what would be done'), json },
+    flags: { stateDir, yes, dryRun: flag('Only show what would be done'), json },
   },
   loader: exits(async () => (await import('./destroy.ts')).destroyAll),
 });

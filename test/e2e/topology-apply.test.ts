@@ -71,6 +71,7 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
           const plan = host.on('plan');
           assert.equal(plan.code, 2, plan.stderr);
           assert.match(plan.stdout, /\+ network lan/);
+          assert.equal(plan.stdout.split('ip link add br0').length, 2, plan.stdout);
           assert.match(plan.stdout, new RegExp(`\\+ ${a.name}/eth1`));
         }),
         [],
@@ -81,7 +82,12 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
       assert.deepEqual(defaults(b.pid), ['via 10.1.0.254 dev eth1']);
       assert.ok(ping(a.pid, '10.1.0.2', 3) && ping(host.name, '10.1.0.1', 3));
       assert.equal(host.on('status').code, 0);
-      assert.equal(host.pipewright(['destroy']).code, 0);
+      const planned = host.pipewright(['destroy', '--dry-run']).stdout.split('\n');
+      const taken = host.pipewright(['destroy']).stdout.split('\n');
+      assert.deepEqual(
+        taken.filter((line) => !planned.includes(line)),
+        [],
+      );
     });
     assert.deepEqual(changes, []);
     assert.deepEqual(host.notes(), []);

@@ -121,7 +121,7 @@ real('watching events ends by abort and leaves nothing that holds the process', 
 async function engineSaying(t: TestContext, status: number, body: string): Promise<Engine> {
   const head = `HTTP/1.1 ${status} X\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n`;
   const socketPath = await serveScript(t, { pieces: [head, body] });
-  return new Engine({ socketPath, timeoutMs: 1000 });
+  return new Engine({ socketPath, timeoutMs: 20_000 });
 }
 
 for (const body of [

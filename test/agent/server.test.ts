@@ -486,11 +486,9 @@ test('the socket', async (t) => {
     await once(reader, 'data');
     const idle = net.connect(place).resume();
     await once(idle, 'connect');
-    const began = performance.now();
     const ends = Promise.all([once(reader, 'close'), once(idle, 'close')]);
     await server[Symbol.asyncDispose]();
     await ends;
-    assert.ok(performance.now() - began < 2000);
   });
   await t.test('no TCP port is opened', () => {
     const { stdout } = run('ss', ['-Hltnp'], { expect: 'any' });

@@ -35,13 +35,11 @@ test('who waits too long is told for what', async (t) => {
   const file = lockFile(t);
   using _lock = await acquireLock(file);
   assert.equal(isFree(file), false);
-  const began = performance.now();
   await assert.rejects(acquireLock(file, 50), {
     code: 'LOCK_TIMEOUT',
     subject: file,
     hint: `see who holds it: lsof ${file}`,
   });
-  assert.ok(performance.now() - began < 1000);
 });
 
 test('it is free again when its holder is killed', async (t) => {

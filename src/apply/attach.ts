@@ -155,7 +155,7 @@ async function prepare(
     hostIfname: hostIfnameIn(steps) ?? seen.host.hostEnd?.name,
   };
   if (options.dryRun || steps.length === 0) return { result, pending: undefined, asked: undefined };
-  forgetSome(host);
+  forgetSome(host, want.network);
   const probeAt = steps.findIndex(({ op }) => op.do === 'addr.probe');
   const probe = opsOf(steps).find((op) => op.do === 'addr.probe');
   // What comes after the question is planned anew when it is answered: others may have been at work meanwhile.
@@ -231,13 +231,20 @@ async function leave(
 }
 
 /**
- * Notes of containers that are gone say nothing any more, but for a NIC that may have come home from there. Two of them
- * for each attachment, on average, keep those that are gone fewer than those that live.
+ * Notes of containers that are gone say nothing any more, but for a NIC that may have come home from there: until it is
+ * given to another one. Two of them for each attachment, on average, keep those that are gone fewer than those that live.
  */
-function forgetSome(host: Host): void {
-  if (Math.random() > 0.25) return;
-  for (const { container, ifname, taken } of host.state.someRecords(8)) {
-    if (!taken && !lives(container)) host.state.removeRecord(containerKey(container), ifname);
+function forgetSome(host: Host, network: Network): void {
+  const isSameNic = ({ network: other }: AttachmentRecord): boolean =>
+    network.kind === 'phys' &&
+    other.kind === 'phys' &&
+    other.uplink === network.uplink &&
+    other.vid === network.vid;
+  if (network.kind !== 'phys' && Math.random() > 0.25) return;
+  for (const record of network.kind === 'phys' ? host.state.records() : host.state.someRecords(8)) {
+    const { container, ifname, taken } = record;
+    if ((!taken || isSameNic(record)) && !lives(container))
+      host.state.removeRecord(containerKey(container), ifname);
   }
 }
 

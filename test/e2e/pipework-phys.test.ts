@@ -1,7 +1,7 @@
 /** `pipework NIC ...`: macvlan children of a NIC, its VLAN sub-interfaces, and the NIC itself. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { cidrs, ipAddrs, ipLink, lacks, linkExists, runIn, skipUnless } from '../lab.ts';
+import { cidrs, ipAddrs, ipLink, lacks, linkExists, run, runContainer, runIn, skipUnless } from '../lab.ts';
 import {
   type Cases,
   changesBy,
@@ -13,8 +13,10 @@ import {
   makeGround,
   namedNetns,
   nicOn,
+  ownHost,
   reaches,
   runCases,
+  until,
 } from './support.ts';
 
 const macvlan: Cases<Ground> = {
@@ -281,6 +283,26 @@ for (const [name, need, cases] of [
     await runCases(t, await makeGround(t, 'pv'), cases);
   });
 }
+
+test('pipework: a NIC that goes from container to container is listed once', async (t) => {
+  if (skipUnless(t, 'root', 'docker')) return;
+  const host = await ownHost(t, 'pdl');
+  const listed = (): string[][] => {
+    const { stdout } = host.pipewright(['list', '--json']);
+    const { attachments } = JSON.parse(stdout) as { attachments: { container: string; state: string }[] };
+    return attachments.map(({ container, state }) => [container, state]);
+  };
+  for (const name of ['pdla', 'pdlb', 'pdlc']) {
+    // A pair goes with the container, where a NIC would come home.
+    nicOn(host, 'phy0');
+    const container = runContainer(t, name);
+    host.pipework(['--direct-phys', 'phy0', container.name, '10.0.0.1/24']);
+    assert.deepEqual(listed(), [[container.name, 'up']]);
+    run('docker', ['rm', '-f', container.name]);
+    await until(() => listed()[0]?.[1] === 'gone');
+    assert.deepEqual(listed(), [[container.name, 'gone']]);
+  }
+});
 
 test('pipework: a kind that the kernel lacks is said in one line, and nothing is changed', async (t) => {
   if (skipUnless(t, 'root', 'docker')) return;

@@ -33,7 +33,7 @@ import { planNewPort, planPortVlans, portVlanOps } from './bridge.ts';
 import { planRules, planSysctls } from './extras.ts';
 import { dropGuestVlans, planGuestVlans } from './guest-vlans.ts';
 import { isAsked, restorable } from './kept.ts';
-import { planRates } from './rates.ts';
+import { planRates, undoneWithLimit } from './rates.ts';
 import { planVf } from './sriov.ts';
 
 /** The kind of link that a network puts into the container. */
@@ -89,9 +89,11 @@ export function whyRecreate(want: Attachment, seen: Observed, there: LinkWithAdd
 
 /** The steps that turn the interface that is there into what is wanted, in place. Empty when nothing differs. */
 export function planChange(want: Attachment, seen: Observed, there: LinkWithAddrs): Step[] {
+  const port = changePort(want, seen);
+  const joinsOvs = port.some(({ op }) => op.do === 'ovs.port.add');
   return [
     ...planNetwork(want, seen),
-    ...changePort(want, seen),
+    ...undoneWithLimit(port, seen),
     ...(want.network.kind === 'sriov' ? planVf(want, want.network, seen) : []),
     ...restorable(there, [
       ...changeMode(want, there),
@@ -107,7 +109,7 @@ export function planChange(want: Attachment, seen: Observed, there: LinkWithAddr
     ]),
     ...planGuestVlans(want, seen),
     ...planRules(want, seen),
-    ...planRates(want, seen, seen.host.hostEnd?.name ?? ''),
+    ...planRates(want, seen, seen.host.hostEnd?.name ?? '', joinsOvs),
     ...dropGuestVlans(want, seen),
   ];
 }

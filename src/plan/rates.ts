@@ -7,8 +7,9 @@ import type { Operation, Side, Step } from '../model/operation.ts';
 /**
  * What the container sends is limited at its own end; what it receives at the host's end of a pair, and where there is no
  * such end by a detour through a link of kind ifb beside the interface, since only what is sent can be queued.
+ * @param joinsOvs the host's end becomes a port of Open vSwitch before, which takes a limit off it
  */
-export function planRates(want: Attachment, seen: Observed, hostIfname: string): Step[] {
+export function planRates(want: Attachment, seen: Observed, hostIfname: string, joinsOvs = false): Step[] {
   // A limit that was asked for earlier and is no more is taken off.
   const rate = want.rate ?? (want.rules && seen.record?.want?.rate && {});
   if (rate === undefined) return [];
@@ -16,7 +17,7 @@ export function planRates(want: Attachment, seen: Observed, hostIfname: string):
   return [
     ...planRate('guest', want.ifname, rate.out, present.out),
     ...(isPair(want)
-      ? planRate('host', hostIfname, rate.in, present.in)
+      ? planHostEnd(hostIfname, rate.in, present.in, joinsOvs)
       : planDetour(want, seen, wholeBytes(rate.in))),
   ];
 }
@@ -30,6 +31,30 @@ const wholeBytes = (rate: number | undefined): number | undefined =>
 function planRate(side: Side, link: string, asked: number | undefined, present: number | undefined): Step[] {
   const want = wholeBytes(asked);
   return want === present || link === '' ? [] : [setRate(side, link, want, present)];
+}
+
+function planHostEnd(
+  link: string,
+  asked: number | undefined,
+  present: number | undefined,
+  joinsOvs: boolean,
+): Step[] {
+  if (!joinsOvs || present === undefined) return planRate('host', link, asked, present);
+  const because = 'Open vSwitch takes the limit off a new port';
+  return planRate('host', link, asked, undefined).map((step) => ({ ...step, because }));
+}
+
+/**
+ * Open vSwitch takes any qdisc that it does not know off what becomes its port (its lib/netdev-linux.c,
+ * netdev_linux_set_qos), so the undo of joining and of leaving ends with the limit of the host's end.
+ */
+export function undoneWithLimit([first, ...rest]: readonly Step[], { host, guest }: Observed): Step[] {
+  if (!first) return [];
+  const { in: rate } = guest.rates;
+  const touchesOvs = [first, ...rest].some(({ op }) => op.do === 'ovs.port.add' || op.do === 'ovs.port.del');
+  if (!host.hostEnd || rate === undefined || !touchesOvs) return [first, ...rest];
+  const limit: Operation = { do: 'qdisc.set', side: 'host', link: host.hostEnd.name, rate };
+  return [{ ...first, undo: [...first.undo, limit] }, ...rest];
 }
 
 function setRate(side: Side, link: string, want: number | undefined, present: number | undefined): Step {

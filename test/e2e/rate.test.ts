@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import test from 'node:test';
 import { cidrs, jsonIn, nsenter, run, runContainer, runIn, skipUnless, type Where } from '../lab.ts';
-import { agentHost } from './agent-ground.ts';
+import { agentHost, startOvs } from './agent-ground.ts';
 import { linkNames, nicOn } from './support.ts';
 
 const receiver = `require('net').createServer((s) => { let bytes = 0; const began = performance.now();
@@ -85,4 +85,35 @@ test('what a macvlan receives is limited, changed, mended and set free', async (
   apply(', rate: { in: 8mbit, out: 8mbit }');
   host.pipewright(['destroy']);
   assert.deepEqual(linkNames(a.pid), []);
+});
+
+test('the limit of what a container receives goes with it from bridge to Open vSwitch to another one and back', async (t) => {
+  if (skipUnless(t, 'root', 'docker', 'ovs', 'tbf')) return;
+  const host = await agentHost(t, 'rto');
+  await startOvs(t, host);
+  const a = runContainer(t, 'rtb');
+  for (const network of ['br', 'ovs', 'other', 'br']) {
+    host.write(`networks:
+  br: { kind: bridge, bridge: rbr0 }
+  ovs: { kind: ovs, bridge: rovs0 }
+  other: { kind: ovs, bridge: rovs1 }
+attachments:
+  - { container: ${a.name}, network: ${network}, addresses: 10.1.0.1/24, rate: { in: 8mbit } }
+`);
+    const ran = host.on('apply', '--yes');
+    assert.equal(ran.code, 0, ran.stdout + ran.stderr);
+    assert.match(host.run('tc', ['qdisc', 'show', 'dev', `veth1pl${a.pid}`]).stdout, /tbf .* rate 8Mbit /);
+    assert.equal(host.on('plan').stdout, 'nothing to do\n');
+  }
+  // Somebody pulls the port off, and puts it back: the limit is gone.
+  const port = `veth1pl${a.pid}`;
+  host.run('ip', ['link', 'set', port, 'nomaster']);
+  for (const words of [
+    ['add-port', 'rovs0', port],
+    ['del-port', 'rovs0', port],
+  ])
+    host.run('ovs-vsctl', words);
+  assert.equal(host.on('plan').code, 2);
+  assert.equal(host.on('apply', '--yes').code, 0);
+  assert.match(host.run('tc', ['qdisc', 'show', 'dev', port]).stdout, /tbf .* rate 8Mbit /);
 });

@@ -58,6 +58,27 @@ const inPlace: Readonly<Record<string, Case>> = {
     plan: ['ip -n GUEST addr add fd00::2/64 dev eth1'],
     undo: [restored],
   },
+  'Open vSwitch takes the limit off what becomes its port': {
+    want: wanted(ovs0, [], { rate: { in: 8_000_000, out: 8_000_000 } }),
+    seen: (() => {
+      const { host, guest } = connected([]);
+      return seen({
+        host: { ...host, network: link('ovs0', 9), networkType: 'ovs' },
+        guest: { ...guest, rates: { in: 8_000_000, out: 8_000_000 } },
+      });
+    })(),
+    plan: [
+      'ip link set veth1pl42 nomaster',
+      'ovs-vsctl add-port ovs0 veth1pl42 tag=100',
+      'tc qdisc replace dev veth1pl42 root tbf rate 8000000bit',
+    ],
+    undo: [
+      'tc qdisc del dev veth1pl42 root',
+      'ovs-vsctl --if-exists del-port veth1pl42',
+      'ip link set veth1pl42 master br1',
+      'tc qdisc replace dev veth1pl42 root tbf rate 8000000bit',
+    ],
+  },
   'another address of the subnet: the old one takes the new one with it, unless that is promoted': {
     want: wanted(br1, ['10.0.0.3/24']),
     seen: onBridge(['10.0.0.2/24']),

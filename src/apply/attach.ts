@@ -12,7 +12,7 @@ import type { Route } from '../model/link.ts';
 import { vlanIfnameFor } from '../model/naming.ts';
 import type { AttachmentRecord, Observed } from '../model/observed.ts';
 import { describe, type Operation, type Step } from '../model/operation.ts';
-import { observeAttachment } from '../observe/attachment.ts';
+import { type ObserveOptions, observeAttachment } from '../observe/attachment.ts';
 import { lives } from '../observe/lives.ts';
 import { HostView, NetnsView } from '../observe/view.ts';
 import { saved } from '../plan/kept.ts';
@@ -129,7 +129,7 @@ function announceAll({ rtnl }: Guest, { ifname, addrs }: Attachment, leased: boo
 const macLength = 17;
 
 /** What is there now, each thing asked for anew. */
-function observe(host: Host, container: Container, guest: Guest, want: Attachment, options: AttachOptions) {
+function observe(host: Host, container: Container, guest: Guest, want: Attachment, options: ObserveOptions) {
   return observeAttachment(new HostView(host), container, new NetnsView(guest.rtnl), want, options);
 }
 
@@ -193,7 +193,8 @@ async function complete(
   let steps: readonly Step[];
   try {
     const verified = new Set([...(options.verified ?? []), ...probe.ips]);
-    seen = { ...(await observe(host, container, guest, want, options)), verified };
+    const { firewall } = options;
+    seen = { ...(await observe(host, container, guest, want, { firewall, former })), verified };
     // The note is that of what is wanted already; what was asked for before is in the former one.
     steps = planAttach(want, { ...seen, record: former ?? seen.record }, 'converge');
     // Two commands at once may both have heard nothing.

@@ -15,15 +15,23 @@ import { observeNetwork } from './network.ts';
 import { observeVf } from './sriov.ts';
 import type { HostView, NetnsView } from './view.ts';
 
+/** How it is looked at. */
+export interface ObserveOptions {
+  readonly firewall: boolean;
+  /** What was asked for before, where the note says something newer already. */
+  readonly former?: AttachmentRecord | undefined;
+}
+
 /** The facts that a plan for this attachment is made from. */
 export async function observeAttachment(
   view: HostView,
   container: Container,
   guest: NetnsView,
   want: Attachment,
-  options: { readonly firewall: boolean },
+  options: ObserveOptions,
 ): Promise<Observed> {
   const record = recordOf(view, container, guest, want.ifname);
+  const { want: had } = options.former ?? record ?? {};
   const seen = await observeHost(view, container, guest, want, record, options.firewall);
   return {
     host: seen,
@@ -31,8 +39,8 @@ export async function observeAttachment(
       pid: container.pid,
       host: view.netns.rtnl,
       hostEnd: seen.hostEnd,
-      hadRate: record?.want?.rate !== undefined,
-      formerVlans: (record?.want?.vlans ?? []).map(({ ifname }) => ifname),
+      hadRate: had?.rate !== undefined,
+      formerVlans: (had?.vlans ?? []).map(({ ifname }) => ifname),
     }),
     group: groupOf(randomBytes(4).readUInt32LE()),
     externalIds: externalIdsOf(container),

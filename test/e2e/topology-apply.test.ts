@@ -288,6 +288,26 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
     assert.deepEqual([linkNames(a.pid), linkNames(b.pid)], [[], ['eth1']]);
   },
 
+  'what is asked for no more goes, although an address is asked for on the link in the middle of it': (
+    { host, a },
+    t,
+  ) => {
+    if (skipUnless(t, 'tbf')) return;
+    const range = lan.replace(' }', ', range: 10.1.0.100-10.1.0.150 }');
+    const route = '10.9.0.0/16 via 10.1.0.99';
+    const rate = 'rate: { in: 8mbit, out: 8mbit }';
+    made(host, file([range], [on(a, `addresses: 10.1.0.1/24, routes: [${route}], ${rate}`)]));
+    made(host, file([range], [on(a, 'addresses: auto')]));
+    assert.match(cidrs(a.pid, 'eth1').join(), /^10\.1\.0\.1\d\d\/24$/);
+    assert.deepEqual(
+      ipRoutes(a.pid).map(({ dst }) => dst),
+      ['10.1.0.0/24'],
+    );
+    const inside = runIn(a.pid, 'tc', ['qdisc', 'show', 'dev', 'eth1']).stdout;
+    const outside = host.run('tc', ['qdisc', 'show', 'dev', `veth1pl${a.pid}`]).stdout;
+    assert.doesNotMatch(inside + outside, /tbf/);
+  },
+
   'macvlan: the host has an interface of its own and reaches the container; both go': (ground, t) => {
     if (skipUnless(t, 'macvlan')) return;
     const { host, a } = ground;

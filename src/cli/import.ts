@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Host } from '../apply/host.ts';
 import { type Imported, importPipework } from '../config/import.ts';
 import { importHost } from '../config/import-host.ts';
-import { Engine } from '../containers/docker.ts';
+import { Engines, enginesOfHost } from '../containers/engines.ts';
 import { PipewrightError } from '../errors.ts';
 import { observeHostInterfaces } from '../observe/host-interfaces.ts';
 import { print, printError } from './output.ts';
@@ -44,7 +44,7 @@ async function importFromHost([path]: readonly string[]): Promise<Imported> {
   }
   requirePrivileges();
   await using host = new Host();
-  return importHost(await observeHostInterfaces(host, new Engine()));
+  return importHost(await observeHostInterfaces(host, new Engines(enginesOfHost())));
 }
 
 function read(path: string): string {

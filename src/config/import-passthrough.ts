@@ -5,12 +5,17 @@ import { parseMetric, parseTable } from './route-words.ts';
 import { prefix, rate } from './topology/values.ts';
 import type { WrittenAttachment } from './topology/write.ts';
 
+/** The container as a file names it: a plain name is Docker's where that has one. */
+export function containerOf(guest: string): string {
+  return guest.replace(/^docker:/, '');
+}
+
 /** Adds it to one of `attachments`; otherwise says why not. */
 export function addPassthrough(
   { program, args, guest }: PipeworkPassthrough,
   attachments: readonly WrittenAttachment[],
 ): string | undefined {
-  const name = guest.replace(/^(docker|podman|lxc):/, '');
+  const name = containerOf(guest);
   const own = attachments.filter(({ container }) => container === name);
   if (own.length === 0) return `nothing connects ${name} before`;
   if (program === 'tc') return addRate(args, own);

@@ -3,7 +3,7 @@
 import { PipewrightError } from '../errors.ts';
 import { formatCidr } from '../model/address.ts';
 import { type FoundLine, findPipework } from './import-lines.ts';
-import { addPassthrough } from './import-passthrough.ts';
+import { addPassthrough, containerOf } from './import-passthrough.ts';
 import { printable } from './names.ts';
 import { type PipeworkAttach, type PipeworkPassthrough, parsePipework, parseVid } from './pipework.ts';
 import { PipeworkRefusal } from './pipework-messages.ts';
@@ -192,14 +192,15 @@ function leftOut({ line, text }: Pick<FoundLine, 'line' | 'text'>, why: string):
   return [`line ${line} was left out: ${why}`, `  ${text}`];
 }
 
-/** The container's name without its runtime. */
+/** As a file has it. */
 function nameOf(guest: string): string | Refused {
-  const name = guest.replace(/^(docker|podman|lxc):/, '');
+  const name = containerOf(guest);
   const selector = readContainer(name);
   if (selector instanceof Refused) return selector;
-  if (/^([0-9a-f]{12}|[0-9a-f]{64})$/.test(name))
+  if (selector.by !== 'name') return new Refused('is a pattern');
+  if (/^([0-9a-f]{12}|[0-9a-f]{64})$/.test(selector.name))
     return new Refused('is the id of a container, which has a name as well');
-  return selector.by === 'name' ? name : new Refused('is a pattern');
+  return name;
 }
 
 /** Why a topology cannot say this, if it cannot. */

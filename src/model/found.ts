@@ -19,6 +19,7 @@ export interface FoundInterface {
 
 /** A container that runs. */
 export interface FoundContainer {
+  /** As a file has it: `web`, `podman:web`. */
   readonly name: string;
   readonly interfaces: readonly FoundInterface[];
   /** Its policy rules, but for those that every namespace has. */

@@ -2,15 +2,14 @@
 import { existsSync, statSync } from 'node:fs';
 import type { Host } from '../apply/host.ts';
 import type { Container } from '../containers/container.ts';
-import type { Endpoint, Engine } from '../containers/docker.ts';
+import type { Endpoint } from '../containers/docker.ts';
+import type { Away, Engines } from '../containers/engines.ts';
 import { openContainerNetns } from '../containers/resolve.ts';
-import { ContainerCache } from '../containers/running.ts';
-import { PipewrightError } from '../errors.ts';
 import { listLinks, netnsIdOf } from '../kernel/netlink/link.ts';
 import { listRules } from '../kernel/netlink/rule.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import type { MacvlanMode, Network } from '../model/attachment.ts';
-import { macvlanModes } from '../model/attachment.ts';
+import { macvlanModes, qualifiedName } from '../model/attachment.ts';
 import type { FoundContainer, FoundHost, FoundInterface } from '../model/found.ts';
 import type { Link, Rule } from '../model/link.ts';
 import { isOurGroup, vlanIfnameFor } from '../model/naming.ts';
@@ -26,29 +25,47 @@ const defaultMtu = 1500;
 /** ARPHRD_ETHER. */
 const ethernet = 1;
 
-/** What is there. Where the engine does not answer, what is noted. */
-export async function observeHostInterfaces(host: Host, engine: Engine): Promise<FoundHost> {
+/** What is there. Of an engine that does not answer nothing is said but that. */
+export async function observeHostInterfaces(host: Host, engines: Engines): Promise<FoundHost> {
   const records = host.state.records().filter(({ container }) => lives(container));
   // A network that moved has a second note, of what it was, until that is gone.
   const noted = host.state.networkRecords().filter(({ network, spec }) => spec?.name === network);
   const networks = noted.flatMap(({ spec }) => spec ?? []);
-  const notes: string[] = [];
-  const running = await runningIn(engine, notes);
+  const { running, away } = await runningIn(engines, records);
   const links = listLinks(host.rtnl);
   const containers: FoundContainer[] = [];
   for (const { container, endpoints } of running) {
     const own = records.filter((record) => record.container.netnsInode === inodeOf(container));
-    containers.push(await observeContainer({ host, links }, container, endpoints, own));
+    const seen = await observeContainer({ host, links }, container, endpoints, own);
+    containers.push({ name: nameAmong(container, running), ...seen });
   }
-  const seen = new Set(running.map(({ container }) => inodeOf(container)));
-  const others = records.filter((record) => !seen.has(record.container.netnsInode));
-  for (const { container, ifname } of others) {
-    notes.push(
-      `${container.runtime}:${container.name}/${ifname} was left out: a file is about containers of Docker`,
-    );
-  }
+  const inodes = new Set(running.map(({ container }) => inodeOf(container)));
+  const others = records.filter((record) => !inodes.has(record.container.netnsInode));
+  const notes = [...awayNotes(away, engines.list.length), ...others.map((record) => leftOut(record, away))];
   containers.sort((a, b) => (a.name < b.name ? -1 : 1));
   return { networks, containers, notes };
+}
+
+/** One that nobody said is on this host is worth a word only where there is no other. */
+function awayNotes(away: ReadonlyMap<string, Away>, count: number): string[] {
+  const all = [...away.values()];
+  const present = all.filter(({ isAbsent }) => !isAbsent);
+  const told = present.length > 0 || all.length < count ? present : all.slice(0, 1);
+  return told.map(({ error }) => error.message);
+}
+
+function leftOut({ container, ifname }: AttachmentRecord, away: ReadonlyMap<string, Away>): string {
+  const { runtime, name } = container;
+  const why = away.has(runtime)
+    ? `${away.get(runtime)?.title} does not answer`
+    : 'a file is about containers of Docker and Podman';
+  return `${runtime}:${name}/${ifname} was left out: ${why}`;
+}
+
+/** As a file has it, where a plain name would be refused to the other engine's container of that name. */
+function nameAmong({ runtime, name }: Container, running: readonly Running[]): string {
+  const isShared = running.some(({ container }) => container.name === name && container.runtime !== runtime);
+  return isShared ? `${runtime}:${name}` : qualifiedName({ runtime, name });
 }
 
 interface Running {
@@ -56,21 +73,29 @@ interface Running {
   readonly endpoints: readonly Endpoint[];
 }
 
-/** One for each namespace: a container can share that of another. */
-async function runningIn(engine: Engine, notes: string[]): Promise<Running[]> {
-  try {
-    const sharing = (await engine.listContainers())
-      .filter(({ networkMode }) => networkMode.startsWith('container:'))
-      .map(({ id }) => id);
-    const all = (await new ContainerCache(engine).all()).filter(({ listed }) => !sharing.includes(listed.id));
-    return await Promise.all(
-      all.map(async ({ container }) => ({ container, endpoints: await engine.endpoints(container.id) })),
-    );
-  } catch (error) {
-    if (!(error instanceof PipewrightError) || error.code !== 'RUNTIME_UNAVAILABLE') throw error;
-    notes.push(error.message);
-    return [];
+/**
+ * One for each namespace, which containers can share, and those of a pod do: the one that was connected, or the one that
+ * the others have it from, which started first.
+ */
+async function runningIn(
+  engines: Engines,
+  records: readonly AttachmentRecord[],
+): Promise<{ running: Running[]; away: ReadonlyMap<string, Away> }> {
+  const { running, away } = await engines.all();
+  const named = new Set(records.map(({ container }) => container.id));
+  const rank = ({ id, startTime }: Container): number => (named.has(id) ? -1 : Number(startTime));
+  const sharing = new Map<number | undefined, Running[]>();
+  for (const { container } of running) {
+    const engine = engines.list.find(({ runtime }) => runtime === container.runtime);
+    const endpoints = (await engine?.endpoints(container.id)) ?? [];
+    const inode = inodeOf(container);
+    sharing.set(inode, [...(sharing.get(inode) ?? []), { container, endpoints }]);
   }
+  const owners = [...sharing.values()].flatMap((group) => {
+    const [first] = group.toSorted((a, b) => rank(a.container) - rank(b.container));
+    return first ? [{ ...first, endpoints: group.flatMap(({ endpoints }) => endpoints) }] : [];
+  });
+  return { running: owners, away };
 }
 
 const inodeOf = ({ netnsPath }: Container): number | undefined =>
@@ -87,7 +112,7 @@ async function observeContainer(
   container: Container,
   endpoints: readonly Endpoint[],
   records: readonly AttachmentRecord[],
-): Promise<FoundContainer> {
+): Promise<Omit<FoundContainer, 'name'>> {
   using netns = openContainerNetns(container);
   using rtnl = NetlinkSocket.open(netns);
   const view = new NetnsView(rtnl, 'once');
@@ -106,7 +131,7 @@ async function observeContainer(
   for (const record of records.filter(({ ifname }) => !links.some(({ link }) => link.name === ifname)))
     interfaces.push(found(place, record.ifname, undefined, sayable(record.network), record));
   interfaces.sort((a, b) => (a.ifname < b.ifname ? -1 : 1));
-  return { name: container.name, interfaces, rules: listRules(rtnl).filter(isAdded) };
+  return { interfaces, rules: listRules(rtnl).filter(isAdded) };
 }
 
 function found(

@@ -62,6 +62,22 @@ const noted: NotedNetwork = {
   mtu: 1400,
 };
 
+test('containers of two engines with the same name', () => {
+  const nets: Network[] = [br1, { kind: 'bridge', name: 'br2' }];
+  const names = ['docker:web', 'podman:web'];
+  const { notes, attachments } = imported(
+    host(names.map((name, at) => container(name, { network: nets[at] ?? br1, record: recordOf() }))),
+  );
+  assert.deepEqual(notes, []);
+  assert.deepEqual(
+    attachments.map(({ selector }) => selector),
+    [
+      { by: 'name', name: 'web', runtime: 'docker' },
+      { by: 'name', name: 'web', runtime: 'podman' },
+    ],
+  );
+});
+
 test('kinds of networks that others have made', () => {
   const { yaml, notes, networks } = imported(
     host([

@@ -33,7 +33,12 @@ describe('lines that are taken over', () => {
     { name: 'line ends of Windows', text: `${line}\r\n# end\r\n`, want: `${lan + web}\n  # end` },
     { name: 'the same line twice', text: `${line}\n${line} # again\n`, want: `${lan + web}\n  # again` },
     { name: '-i eth1 is the default', text: 'pipework br1 -i eth1 web 10.0.0.2/24', want: lan + web },
-    { name: 'a runtime', text: 'pipework br1 docker:web 10.0.0.2/24', want: lan + web },
+    { name: 'Docker said', text: 'pipework br1 docker:web 10.0.0.2/24', want: lan + web },
+    {
+      name: 'a container of Podman, and its route',
+      text: 'pipework br1 podman:web 10.0.0.2/24\npipework route podman:web add default via 10.0.0.1',
+      want: `${lan}${web.replace('web', 'podman:web')}\n    gateway: 10.0.0.1`,
+    },
     {
       name: 'comments',
       text: `#!/bin/sh\n# one\n\n#two\n${line} # three\n# four`,
@@ -133,6 +138,14 @@ describe('lines that are left out, or to be looked at', () => {
     ['pipework --wait', 'left out: this does not connect a container: pipework --wait'],
     ['pipework br1', 'left out: this does not connect a container: pipework br1'],
     ['pipework br1 pid:12 0/0', 'left out: "pid:12" would not be found again: pipework br1 pid:12 0/0'],
+    [
+      'pipework br1 lxc:web 0/0',
+      'left out: "lxc:web" is of LXC, whose containers are not seen to start: pipework br1 lxc:web 0/0',
+    ],
+    [
+      'pipework br1 podman:0123456789ab 0/0',
+      'left out: "podman:0123456789ab" is the id of a container, which has a name as well: pipework br1 podman:0123456789ab 0/0',
+    ],
     [
       'pipework br1 0123456789ab 0/0',
       'left out: "0123456789ab" is the id of a container, which has a name as well: pipework br1 0123456789ab 0/0',

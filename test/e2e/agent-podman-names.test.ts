@@ -80,4 +80,20 @@ attachments:
     );
     assert.ok(ping(pid, '10.9.0.6'));
   });
+
+  await t.test('what is on the host is imported from both', () => {
+    const { stdout } = host.pipewright(['import', '--from-host', '--json'], { expect: 'any' });
+    const { yaml, notes } = JSON.parse(stdout) as { yaml: string; notes: string[] };
+    const entries = [`docker:${a.name}\n`, 'podman:p\n', `podman:${a.name}\n`].map(
+      (end) => `- container: ${end}`,
+    );
+    for (const entry of entries) assert.ok(yaml.includes(entry), yaml);
+    // Containers of other tests are there as well.
+    assert.deepEqual(
+      notes.filter((note) => !/its other end is not on the host/.test(note)),
+      [],
+    );
+    host.write(yaml);
+    assert.equal(host.on('plan').stdout, 'nothing to do\n', yaml);
+  });
 });

@@ -39,6 +39,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   using _only = await onlyOne(options.stateDir);
   await using host = new Host();
   const store = new FileStore(options.stateDir);
+  store.sweep();
   const containers = new Engines(enginesOfHost({ keepAlive: true }));
   const { firewall, loadTopology, socketPath, trustLabels, version } = options;
   const heap = new SmallHeap();

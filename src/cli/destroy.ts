@@ -54,7 +54,10 @@ async function takeAll(host: Host, stateDir: string, dryRun: boolean) {
   const networks = await dropNetworks(host, host.state.networkRecords(), { dryRun, leaving: records });
   const store = existsSync(stateDir) ? new FileStore(stateDir) : undefined;
   const forgotten = await (store ? kept(store) : { commands: [], addresses: 0 });
-  if (store && !dryRun) await forgetAll(store);
+  if (store && !dryRun) {
+    store.sweep();
+    await forgetAll(store);
+  }
   return {
     attachments: records.map(keyOf),
     networks: networks.map(({ network }) => network),

@@ -78,7 +78,9 @@ export async function goalOf(
   const isAsked = trustLabels || topology.attachments.length > 0;
   const { running, away } = isAsked ? await look(containers, topology, records) : nothing;
   const foreign = new Set<string>();
-  const parts = { store: new FileStore(stateDir), existing: () => containers.existing(), foreign };
+  const store = new FileStore(stateDir);
+  if (!dryRun) store.sweep();
+  const parts = { store, existing: () => containers.existing(), foreign };
   const labelled = trustLabels ? running : undefined;
   const isComplete = isWholeHost(away);
   const resolve = () => resolveWanted(topology, running, parts, { dryRun, labelled, isComplete });

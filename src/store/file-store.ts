@@ -8,8 +8,10 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   watch,
 } from 'node:fs';
+import { startTimeOf } from '../containers/proc.ts';
 import { PipewrightError } from '../errors.ts';
 import type { Store, Stored } from './store.ts';
 import { writeAtomically } from './write.ts';
@@ -34,6 +36,15 @@ export class FileStore implements Store {
   constructor(root: string) {
     this.#root = root;
     mkdirSync(root, { recursive: true, mode: 0o755 });
+  }
+
+  /** Takes away what a process that was killed in the middle of a write has left. */
+  sweep(): void {
+    for (const name of readdirSync(this.#root, { recursive: true, encoding: 'utf8' })) {
+      const [, pid] = /\.json\.(\d+)$/.exec(name) ?? [];
+      const path = `${this.#root}/${name}`;
+      if (pid !== undefined && isLeft(path, Number(pid))) rmSync(path, { force: true });
+    }
   }
 
   async read<T>(key: string): Promise<Stored<T> | undefined> {
@@ -112,6 +123,14 @@ export class FileStore implements Store {
   #pathOf(key: string): string {
     return `${this.#root}/${key.split('/').map(fileNameOf).join('/')}.json`;
   }
+}
+
+/** A write takes a moment: what is older is left over, although another process has that pid by now. */
+const longestWriteMs = 60_000;
+
+function isLeft(path: string, pid: number): boolean {
+  const { mtimeMs } = statSync(path, { throwIfNoEntry: false }) ?? {};
+  return startTimeOf(pid) === undefined || (mtimeMs ?? 0) < Date.now() - longestWriteMs;
 }
 
 /** A file that was cut off must not stop everything else; it is kept until somebody has looked at it. */

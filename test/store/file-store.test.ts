@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test, { type TestContext } from 'node:test';
@@ -102,4 +111,19 @@ test('a change wakes who watches', async (t) => {
   await store.compareAndSet('a/k', 1, undefined);
   await woken;
   clearTimeout(alive);
+});
+
+test('what a killed process has left of a write goes, what a living one writes stays', async (t) => {
+  const root = folder(t);
+  const store = new FileStore(root);
+  await store.compareAndSet('a/one', 1, undefined);
+  const { pid: gone } = spawnSync('true');
+  const left = ['a/one.json', 'a', 'addresses.json'].map((name) => path.join(root, `${name}.${gone}`));
+  const old = path.join(root, `addresses.json.${process.ppid}`);
+  for (const file of [...left, old]) writeFileSync(file, '{"form');
+  utimesSync(old, 0, 0);
+  writeFileSync(path.join(root, `addresses.json.${process.pid}`), '{"form');
+  store.sweep();
+  const entries = readdirSync(root, { recursive: true, encoding: 'utf8' }).sort();
+  assert.deepEqual(entries, ['a', `a.${gone}`, 'a/one.json', `addresses.json.${process.pid}`].sort());
 });

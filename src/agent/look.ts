@@ -41,7 +41,8 @@ export async function lookAround(
   const labelled = trustLabels ? containers.known() : undefined;
   const isComplete = scope === 'all' && isWholeHost(away);
   const options = { dryRun, labelled, isComplete };
-  const { wanted, unwantable } = await resolveWanted(topology, running, parts, options);
+  const { unwantable, ...asked } = await resolveWanted(topology, running, parts, options);
+  const wanted = [...asked.wanted];
   const byName = new Map(running.map(({ listed, container }) => [qualifiedName(listed), container]));
   const keys = new Set(wanted.map((entry) => entry.wanted.key));
   const kept = new Set<string>();
@@ -55,10 +56,4 @@ export async function lookAround(
     wanted.push({ wanted: { key, attachment: value.want }, container });
   }
   return { wanted, unwantable, away, isAnyThere: away.size < containers.list.length, kept };
-}
-
-/** What cannot be had is wanted all the same: what there is of it stays, unless it is another container's. */
-export function keysToStay({ wanted, unwantable }: Resolved): Set<string> {
-  const ours = unwantable.filter(({ isOthers }) => isOthers !== true);
-  return new Set([...wanted.map((entry) => entry.wanted.key), ...ours.map(({ key }) => key)]);
 }

@@ -39,6 +39,7 @@ export interface AttachOptions {
   readonly dhcpGuest?: string;
   /** See AttachmentRecord; by default `command`. */
   readonly origin?: AttachmentRecord['origin'];
+  readonly byLabel?: boolean;
   /** Is given the transaction instead of its being made final: whoever takes it commits it, or takes it back. */
   readonly hold?: ((pending: Held) => void) | undefined;
   /** Addresses that need not be asked for on the link, although the attachment says so; see Observed. */
@@ -154,6 +155,7 @@ async function prepare(
     warnings,
     hostIfname: hostIfnameIn(steps) ?? seen.host.hostEnd?.name,
   };
+  if (steps.length === 0) noteWhoAsks(host, seen.record, options);
   if (options.dryRun || steps.length === 0) return { result, pending: undefined, asked: undefined };
   forgetSome(host, want.network);
   const probeAt = steps.findIndex(({ op }) => op.do === 'addr.probe');
@@ -167,7 +169,7 @@ async function prepare(
     is: {
       ...noteOf(container, guest, want, seen, now),
       dhcpGuest: options.dhcpGuest ?? seen.record?.dhcpGuest,
-      origin: options.origin ?? 'command',
+      ...asker(options),
     },
   };
   const known = seen.host.network ? [seen.host.network] : [];
@@ -203,8 +205,20 @@ async function complete(
     return pending.rollBack(error);
   }
   const note = noteOf(container, guest, want, seen, steps);
-  const { dhcpGuest, origin } = seen.record ?? {};
-  await pending.extend(steps, { ...note, dhcpGuest, origin });
+  const { dhcpGuest } = seen.record ?? {};
+  await pending.extend(steps, { ...note, dhcpGuest, ...asker(options) });
+}
+
+/** Who asked for it, as it is noted. */
+function asker({ origin = 'command', byLabel }: AttachOptions): Pick<AttachmentRecord, 'origin' | 'byLabel'> {
+  return { origin, byLabel: byLabel ? true : undefined };
+}
+
+/** An entry of a file may have become a label that says the same, or the other way round. */
+function noteWhoAsks(host: Host, record: AttachmentRecord | undefined, options: AttachOptions): void {
+  const { byLabel } = asker(options);
+  if (options.dryRun || options.origin !== 'kept' || !record || record.byLabel === byLabel) return;
+  host.state.writeRecord(containerKey(record.container), { ...record, byLabel });
 }
 
 interface Completion {

@@ -1,4 +1,5 @@
 /** Brings a host to what a topology wants of it: what is wanted no more goes, then networks, then each attachment. */
+import { isLabelPlace } from '../config/topology/labels.ts';
 import type { Container } from '../containers/container.ts';
 import { openContainerNetns } from '../containers/resolve.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
@@ -177,7 +178,7 @@ export function leavingIn(wantedOf: (key: string) => Attachment | undefined): Is
 /** Makes or mends one attachment that is kept. */
 export async function attachWanted(
   host: Host,
-  { attachment }: Wanted,
+  { attachment, place }: Wanted,
   container: Container,
   options: AttachWantedOptions,
 ): Promise<AttachResult & { readonly notes: readonly string[] }> {
@@ -191,6 +192,7 @@ export async function attachWanted(
     firewall,
     dryRun,
     origin: 'kept',
+    byLabel: place !== undefined && isLabelPlace(place),
     hold,
     verified,
     isLeaving,

@@ -56,7 +56,7 @@ export function agentLockPath(stateDir: string): string {
 
 /** What a topology comes to here. */
 interface WantedOfTopology {
-  readonly wanted: WantedHere[];
+  readonly wanted: readonly WantedHere[];
   readonly unwantable: Resolution['unwantable'];
 }
 
@@ -92,6 +92,12 @@ export async function resolveWanted(
       );
     }
   }
+}
+
+/** What cannot be had is wanted all the same: what there is of it stays, unless it is another container's. */
+export function keysToStay({ wanted, unwantable }: WantedOfTopology): Set<string> {
+  const ours = unwantable.filter(({ isOthers }) => isOthers !== true);
+  return new Set([...wanted.map((entry) => entry.wanted.key), ...ours.map(({ key }) => key)]);
 }
 
 async function resolveFrom(

@@ -18,6 +18,7 @@ import {
   outcomeJson,
   outcomeText,
   pathsOrDefault,
+  tellOfLabels,
 } from './topology.ts';
 
 /** Options of `pipewright apply`. */
@@ -46,6 +47,7 @@ export async function applyTopology(flags: ApplyFlags, paths: readonly string[])
   }
   const goal = await goalOf(host, topology, stateDir, { dryRun: false, trustLabels });
   const { outcomes, expectations, tookBack } = await make(host, goal, flags);
+  tellOfLabels(goal);
   const failed = outcomes.filter(({ error }) => error !== undefined);
   const unmet = expectations.filter(({ expected, seen }) => expected !== seen);
   if (flags.json)

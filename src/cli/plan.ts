@@ -10,6 +10,7 @@ import {
   outcomeJson,
   outcomeText,
   pathsOrDefault,
+  tellOfLabels,
 } from './topology.ts';
 
 /** Options of `pipewright plan`. */
@@ -29,6 +30,7 @@ export async function planTopology(flags: PlanFlags, paths: readonly string[]): 
   const options = { dryRun: true, firewall: !flags.noFirewall, trustLabels: flags.trustLabels };
   const goal = await goalOf(host, topology, flags.stateDir ?? defaultStateDir, options);
   const outcomes = await convergeGoal(host, goal, options);
+  tellOfLabels(goal);
   if (flags.json) print(JSON.stringify({ changes: outcomes.map(outcomeJson) }));
   else print(outcomes.length === 0 ? 'nothing to do' : outcomes.map(outcomeText).join('\n'));
   if (outcomes.some(({ error }) => error !== undefined)) return 1;

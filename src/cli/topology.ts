@@ -8,17 +8,19 @@ import {
   converge,
   type Goal,
   inSight,
+  keyOf,
   type Outcome,
   unwantedRecords,
 } from '../apply/converge.ts';
 import type { Host } from '../apply/host.ts';
 import { sshPeer } from '../apply/uplink-check.ts';
-import { foreignIn, resolveWanted } from '../apply/wanted.ts';
+import { foreignIn, kept, keysToStay, resolveWanted } from '../apply/wanted.ts';
 import { parseTopology } from '../config/topology/load.ts';
 import { Engines, enginesOfHost, isWholeHost, type Sighting } from '../containers/engines.ts';
 import { PipewrightError } from '../errors.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { Topology } from '../model/topology.ts';
+import { lives } from '../observe/lives.ts';
 import { readTopologyFiles } from '../observe/topology-files.ts';
 import { FileStore } from '../store/file-store.ts';
 import { errorLine, printError } from './output.ts';
@@ -62,6 +64,8 @@ export function loadTopology(paths: readonly string[], host: string | undefined)
 /** A topology on this host, with the containers that run now. */
 export interface HostGoal extends Goal {
   readonly topology: Topology;
+  /** What labels that were trusted asked for, where they are not now: whoever trusts them sees to it. */
+  readonly ofLabels: readonly string[];
   /** Entries of the file that cannot be had. */
   readonly unwantable: readonly Outcome[];
 }
@@ -84,13 +88,17 @@ export async function goalOf(
   const labelled = trustLabels ? running : undefined;
   const isComplete = isWholeHost(away);
   const resolve = () => resolveWanted(topology, running, parts, { dryRun, labelled, isComplete });
-  const { wanted, unwantable } = await resolve();
-  const keys = new Set(wanted.map((entry) => entry.wanted.key));
+  const resolved = await resolve();
+  const { wanted, unwantable } = resolved;
+  const unwanted = unwantedRecords(inSight(records, away), await keysThatStay(resolved, store));
+  const isLabels = ({ byLabel, container }: AttachmentRecord): boolean =>
+    !trustLabels && byLabel === true && lives(container);
   return {
     topology,
     networks: topology.networks,
     wanted,
-    unwanted: unwantedRecords(inSight(records, away), keys),
+    unwanted: unwanted.filter((record) => !isLabels(record)),
+    ofLabels: unwanted.filter(isLabels).map(keyOf),
     instead: async ({ wanted: failed }, error) => {
       const claimed = foreignIn(failed, error);
       if (claimed === undefined) return undefined;
@@ -107,6 +115,15 @@ export async function goalOf(
       error: cannotBeHad(entry),
     })),
   };
+}
+
+/** What the file wants, and the commands that the agent keeps. */
+async function keysThatStay(
+  resolved: Parameters<typeof keysToStay>[0],
+  store: FileStore,
+): Promise<Set<string>> {
+  const { commands } = await kept(store);
+  return new Set([...keysToStay(resolved), ...commands]);
 }
 
 function cannotBeHad({ key, why }: { readonly key: string; readonly why: string }): PipewrightError {
@@ -138,6 +155,15 @@ async function look(
 export async function convergeGoal(host: Host, goal: HostGoal, options: ConvergeOptions): Promise<Outcome[]> {
   for (const outcome of goal.unwantable) options.onOutcome?.(outcome);
   return [...goal.unwantable, ...(await converge(host, goal, { ssh: sshPeer(), ...options }))];
+}
+
+/** Says what is left alone. */
+export function tellOfLabels({ ofLabels }: HostGoal): void {
+  if (ofLabels.length === 0) return;
+  const what = ofLabels.join(', ');
+  printError(
+    `note: ${what}: asked for by labels, left alone without --trust-labels; pipewright detach takes it away`,
+  );
 }
 
 const signs = {

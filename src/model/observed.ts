@@ -143,6 +143,8 @@ export interface AttachmentRecord {
   readonly vf?: TakenVf | undefined;
   /** Who asked for it: a command line of the moment, or what is kept (a file, or a command that the agent keeps). */
   readonly origin?: 'once' | 'command' | 'kept' | undefined;
+  /** A label of the container asked for it, which was trusted. */
+  readonly byLabel?: true | undefined;
   /** What was asked for, so that it can be asked for again in the container's next life. */
   readonly want?: Attachment | undefined;
   /** Policy rules that were made for it; they do not go with the interface. */

@@ -42,6 +42,8 @@ const cases: Record<string, (ground: Ground, t: TestContext) => Promise<void>> =
     assert.deepEqual(cidrs(containerPid(a.name), 'eth1'), ['10.1.0.1/24']);
     await gets(restart(a), '10.1.0.1/24');
     assert.equal((await soon(() => host.status()[0]?.state === 'healthy')) !== undefined, true);
+    // A file that does not say so leaves it alone.
+    assert.equal(host.on('plan').stdout, 'nothing to do\n');
     host.pipewright(['detach', a.name, '--ifname', 'eth1']);
     assert.deepEqual(linkNames(containerPid(a.name)), []);
     await staysEmpty(host, restart(a));

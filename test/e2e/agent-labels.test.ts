@@ -156,11 +156,32 @@ test('labels of containers and the agent', async (t) => {
     run('docker', ['rm', '-f', wrong.name]);
     assert.equal(host.on('plan', '--trust-labels').stdout, 'nothing to do\n');
     assert.equal(host.on('status', '--trust-labels').code, 0);
-    const untold = host.on('apply', '--yes');
-    assert.equal(untold.code, 0, untold.stdout);
-    assert.deepEqual(linkNames(full.pid), []);
+    for (const words of [['plan'], ['apply', '--yes']]) {
+      const untold = host.on(...(words as ['plan']));
+      assert.deepEqual([untold.code, untold.stdout], [0, 'nothing to do\n']);
+      assert.match(untold.stderr, new RegExp(`${full.name}/eth1.*asked for by labels, left alone`));
+    }
+    assert.deepEqual(linkNames(full.pid), ['eth1', 'eth5']);
+  });
+
+  await t.test("what a label asked for is the file's when that says the same, and goes with it", () => {
+    const entry = `  - { container: ${auto.name}, network: lan, addresses: auto }\n`;
+    const pid = containerPid(auto.name);
+    const before = cidrs(pid, 'eth1');
+    host.write(file + entry);
+    assert.equal(host.on('apply', '--yes').stdout, 'nothing to do\n');
+    assert.deepEqual(cidrs(pid, 'eth1'), before);
+    host.write(file);
+    assert.equal(host.on('apply', '--yes').code, 0);
+    assert.deepEqual(linkNames(pid), []);
     const told = host.on('apply', '--yes', '--trust-labels');
     assert.equal(told.code, 0, told.stdout);
-    assert.deepEqual(linkNames(full.pid), ['eth1', 'eth5']);
+    assert.deepEqual(cidrs(pid, 'eth1'), before);
+  });
+
+  await t.test('an agent that does not trust them takes away what they asked for', async (t) => {
+    const untold = await host.agent(t);
+    assert.deepEqual(linkNames(full.pid), [], untold.log());
+    assert.deepEqual(cidrs(filed.pid, 'eth1'), ['10.1.0.4/24']);
   });
 });

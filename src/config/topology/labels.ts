@@ -22,6 +22,9 @@ export function labelPlace(container: string, label: string): Place {
   return { file: `label ${label} of ${container}`, line: 0, column: 0 };
 }
 
+/** Whether it is a label that says it. */
+export const isLabelPlace = ({ line }: Place): boolean => line === 0;
+
 /** What one label says, or why it cannot be had: a sentence. */
 export function readAttachmentLabel(
   container: string,

@@ -7,7 +7,14 @@ import { qualifiedName } from '../model/attachment.ts';
 import type { Topology } from '../model/topology.ts';
 import { withStableSecret } from '../plan/ipv6.ts';
 import { withLabels } from '../plan/labels.ts';
-import { isSameMemory, type Memory, reclaimableOf, remember } from '../plan/remembered.ts';
+import {
+  isSameMemory,
+  type Memory,
+  memoryOf,
+  reclaimableOf,
+  remember,
+  type StoredMemory,
+} from '../plan/remembered.ts';
 import { type KnownContainer, type Resolution, resolveTopology, type Wanted } from '../plan/topology.ts';
 import type { Store } from '../store/store.ts';
 
@@ -72,8 +79,8 @@ export async function resolveWanted(
 ): Promise<WantedOfTopology> {
   const { store } = parts;
   for (;;) {
-    const stored = await store.read<Memory>(addressesKey);
-    const memory = stored?.value ?? {};
+    const stored = await store.read<StoredMemory>(addressesKey);
+    const memory = memoryOf(stored?.value);
     const resolution = await resolveFrom(topology, running, memory, parts, options.labelled);
     const { addresses, used } = resolution;
     const isComplete = options.isComplete ?? false;
@@ -157,7 +164,7 @@ export async function kept(
   store: Store,
 ): Promise<{ readonly commands: readonly string[]; readonly addresses: number }> {
   const commands = await store.list(keptPrefix);
-  const addresses = await store.read<Memory>(addressesKey);
+  const addresses = await store.read<StoredMemory>(addressesKey);
   return {
     commands: commands.map(({ key }) => key.slice(keptPrefix.length + 1).replace(' ', '/')),
     addresses: Object.keys(addresses?.value ?? {}).length,

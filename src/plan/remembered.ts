@@ -10,6 +10,15 @@ export interface Remembered {
 /** All of them. */
 export type Memory = Readonly<Record<string, Remembered>>;
 
+/** As it is stored; earlier versions stored the address alone. */
+export type StoredMemory = Readonly<Record<string, Remembered | string>>;
+
+export function memoryOf(stored: StoredMemory = {}): Memory {
+  return Object.fromEntries(
+    Object.entries(stored).map(([slot, entry]) => [slot, typeof entry === 'string' ? { ip: entry } : entry]),
+  );
+}
+
 const containerOf = (slot: string): string => slot.slice(0, slot.indexOf('/'));
 
 /**

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -74,6 +74,19 @@ test('an address that a stranger has is not given out, and the new one is kept',
   assert.deepEqual((await look(['app1'], strangers)).short, ['app1/eth1']);
   // On another network it is another address.
   assert.deepEqual((await look(['app1'], new Set([`wan ${other.given.app1}`]))).given, other.given);
+});
+
+test('addresses that an earlier version kept as plain text are given again, and written anew with the next', async (t) => {
+  const { look, folder, store } = ground(t);
+  const file = path.join(folder, 'addresses.json');
+  writeFileSync(file, '{"format":1,"value":{"app1/eth1 lan 4":"10.0.0.3"}}\n');
+  assert.deepEqual((await look(['app1'])).given, { app1: '10.0.0.3' });
+  const { given } = await look(['app1', 'app2']);
+  assert.equal(given.app1, '10.0.0.3');
+  assert.deepEqual((await store.read('addresses'))?.value, {
+    'app1/eth1 lan 4': { ip: '10.0.0.3' },
+    'app2/eth1 lan 4': { ip: given.app2 },
+  });
 });
 
 test('two at once give out different addresses, and one file has both', async (t) => {

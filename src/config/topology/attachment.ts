@@ -12,7 +12,7 @@ import { didYouMean } from './hints.ts';
 import { complainOf } from './issues.ts';
 import { checkTrunks, ipv6Mtu, itemPlace, trunksOf, whyNotIn } from './network.ts';
 import type { Complaints } from './problem.ts';
-import { attachmentSchema } from './schema.ts';
+import { attachmentSchema } from './schema-attachment.ts';
 import { sysctlKey } from './values.ts';
 
 type ReadAttachment = z.output<typeof attachmentSchema>;

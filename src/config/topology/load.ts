@@ -12,7 +12,8 @@ import { complainOf } from './issues.ts';
 import { readNetwork, type SaidNetwork } from './network.ts';
 import { matchesPattern } from './pattern.ts';
 import { Complaints, formatPlace } from './problem.ts';
-import { containerSchema, envelopeSchema, expectSchema } from './schema.ts';
+import { envelopeSchema, expectSchema } from './schema.ts';
+import { containerSchema } from './schema-attachment.ts';
 
 /** A file's name, as messages are to show it, and its text. */
 export interface TopologyFile {

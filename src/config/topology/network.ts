@@ -7,7 +7,7 @@ import { keyPlaceOf, placeOf, type Said } from './document.ts';
 import { complainOf, type Words } from './issues.ts';
 import type { Complaints } from './problem.ts';
 import { holds, overlap, shrink } from './ranges.ts';
-import { networkSchema } from './schema.ts';
+import { networkSchema } from './schema-network.ts';
 
 type ReadNetwork = z.output<typeof networkSchema>;
 

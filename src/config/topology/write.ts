@@ -1,7 +1,8 @@
 /** Topology files made by the program: for `pipewright import`. A file of the user's is never written. */
 import { stringify } from 'yaml';
 import type * as z from 'zod';
-import type { attachmentSchema, networkSchema } from './schema.ts';
+import type { attachmentSchema } from './schema-attachment.ts';
+import type { networkSchema } from './schema-network.ts';
 
 /** A network, an attachment as the file has them. */
 export type WrittenNetwork = z.input<typeof networkSchema>;

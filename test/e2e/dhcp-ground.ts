@@ -23,3 +23,10 @@ export async function bridgeWith(
   host.ip('link', 'set', 'lan0', 'master', 'br1');
   return server;
 }
+
+/** A topology with one container on that bridge. */
+export const lanOf = (container: string): string => `networks:
+  lan: {kind: bridge, bridge: br1}
+attachments:
+  - {container: ${container}, network: lan, addresses: dhcp}
+`;

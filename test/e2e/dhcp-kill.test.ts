@@ -4,13 +4,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cidrs, ipAddrs, runContainer, skipUnless } from '../lab.ts';
 import { agentHost, soon } from './agent-ground.ts';
-import { bridgeWith, leaseOf } from './dhcp-ground.ts';
-
-const lanOf = (container: string): string => `networks:
-  lan: {kind: bridge, bridge: br1}
-attachments:
-  - {container: ${container}, network: lan, addresses: dhcp}
-`;
+import { bridgeWith, lanOf, leaseOf } from './dhcp-ground.ts';
 
 test('killed in every state and started again: no lease is lost, and there are never two addresses', async (t) => {
   if (skipUnless(t, 'root', 'docker', 'program:kea-dhcp4')) return;

@@ -64,12 +64,13 @@ export async function lan(t: TestContext, suffix: string): Promise<Lan> {
       run('ip', ['-n', full, 'link', 'set', 'eth1', 'up']);
       return full;
     },
-    capture: () => capture(t, name),
+    capture: () => capture(t, name, 'br0'),
   };
 }
 
-async function capture(t: TestContext, where: string): Promise<Capture> {
-  const words = [...nsenter(where), 'tcpdump', '-i', 'br0', '-nevvv', '-tt', '--immediate-mode', '-l', '-U'];
+/** What passes a link of a namespace from now on. */
+export async function capture(t: TestContext, where: string, link: string): Promise<Capture> {
+  const words = [...nsenter(where), 'tcpdump', '-i', link, '-nevvv', '-tt', '--immediate-mode', '-l', '-U'];
   const filter = ['-Z', 'root', 'udp port 67 or udp port 68 or arp'];
   const child = spawn(words[0] ?? '', [...words.slice(1), ...filter], { stdio: ['ignore', 'pipe', 'pipe'] });
   let text = '';

@@ -16,14 +16,19 @@ export function readDomains(data: Buffer, most: number): string[] | undefined {
   return names;
 }
 
+/** The name that is being read. One for all: reading is over before the next begins. */
+const scratch = Buffer.alloc(nameMax);
+
 function readName(data: Buffer, start: number): { name: string; end: number } | undefined {
-  const labels: string[] = [];
-  let size = 0;
   let end: number | undefined;
+  let size = 0;
+  let filled = 0;
   for (let at = start; ; ) {
     const length = data[at];
     if (length === undefined) return undefined;
-    if (length === 0) return { name: labels.join('.'), end: end ?? at + 1 };
+    // Each label was followed by a dot.
+    if (length === 0)
+      return { name: scratch.toString('latin1', 0, Math.max(0, filled - 1)), end: end ?? at + 1 };
     if (length >= 0xc0) {
       const target = ((length & 0x3f) << 8) | (data[at + 1] ?? 0xffff);
       end ??= at + 2;
@@ -33,20 +38,23 @@ function readName(data: Buffer, start: number): { name: string; end: number } | 
       // The labels in between could still lead here again: the size ends that.
       size += 1;
     } else {
-      const label = data.subarray(at + 1, at + 1 + length);
-      if (length > labelMax || label.length < length) return undefined;
-      labels.push(plain(label));
-      at += 1 + length;
+      if (length > labelMax || at + 1 + length > data.length) return undefined;
       size += 1 + length;
+      if (size >= nameMax) return undefined;
+      for (let nr = 1; nr <= length; nr++) scratch[filled++] = plain(data[at + nr] ?? 0);
+      scratch[filled++] = dot;
+      at += 1 + length;
     }
     if (size >= nameMax) return undefined;
   }
 }
 
-/** A label goes into files that other programs read: what is no letter, digit, hyphen or underscore becomes `?`. */
-function plain(label: Buffer): string {
-  return label.toString('latin1').replace(/[^A-Za-z0-9_-]/g, '?');
-}
+const codeOf = (char: string): number => char.charCodeAt(0);
+const dot = codeOf('.');
+const inNames = new Set([...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-'].map(codeOf));
+
+/** A name goes into files that other programs read: what is no letter, digit, hyphen or underscore becomes `?`. */
+const plain = (byte: number): number => (inNames.has(byte) ? byte : codeOf('?'));
 
 /** One name, uncompressed, ended by the root's empty label. Labels that are too long are cut. */
 export function writeDomain(name: string): Buffer {

@@ -48,8 +48,10 @@ const sname = { from: 44, to: 108 };
 const file = { from: 108, to: 236 };
 /** Of RFC 951: relays and servers drop what is shorter. */
 const leastSize = 300;
-/** The largest frames in use; more is nobody's message. */
-const mostSize = 9216;
+/** More than a client here asks for (option 57): nobody's message. What a message can have made is bounded by this. */
+const mostSize = 1500;
+/** Kinds of options; servers' answers have some twenty. */
+const mostKinds = 40;
 
 const pad = 0;
 const overload = 52;
@@ -83,59 +85,63 @@ export function decodeMessage(bytes: Uint8Array): DhcpMessage {
   };
 }
 
-/** Calls back for each option of an area. @returns whether the area was ended as it should be */
-function walk(area: Buffer, each: (code: number, content: Buffer) => void): void {
-  for (let at = 0; at < area.length; ) {
-    const code = area[at] ?? end;
+/** A part of a message that holds options. */
+interface Area {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Calls back for each option of an area with where its content is. Makes nothing: a packet can have hundreds. */
+function walk(data: Buffer, area: Area, each: (code: number, from: number, to: number) => void): void {
+  for (let at = area.from; at < area.to; ) {
+    const code = data[at] ?? end;
     if (code === end) return;
     if (code === pad) {
       at += 1;
       continue;
     }
-    const length = area[at + 1];
-    if (length === undefined || at + 2 + length > area.length)
+    const from = at + 2;
+    const to = from + (data[at + 1] ?? 0);
+    if (from > area.to || to > area.to)
       throw new DhcpDecodeError(`option ${code} is longer than the message`);
-    each(code, area.subarray(at + 2, at + 2 + length));
-    at += 2 + length;
+    each(code, from, to);
+    at = to;
   }
 }
 
-/** The options by number, pieces put together (RFC 3396), in two passes: what a packet can have made is its own size. */
+/** The options by number, pieces put together (RFC 3396). */
 function collect(data: Buffer): Map<number, Buffer> {
-  const areas = [data.subarray(headerSize + 4)];
+  const areas: Area[] = [{ from: headerSize + 4, to: data.length }];
   const sizes = new Uint16Array(256);
+  const kinds: number[] = [];
   let overloaded = 0;
-  const measure = (code: number, content: Buffer): void => {
-    sizes[code] = (sizes[code] ?? 0) + content.length;
+  const measure = (code: number, from: number, to: number): void => {
+    if (!kinds.includes(code) && kinds.push(code) > mostKinds)
+      throw new DhcpDecodeError(`there are more than ${mostKinds} kinds of options`);
+    sizes[code] = (sizes[code] ?? 0) + to - from;
+    if (code === overload && areas.length === 1) overloaded = data[from] ?? 0;
   };
-  walk(areas[0] ?? data, (code, content) => {
-    measure(code, content);
-    if (code === overload) overloaded = content[0] ?? 0;
-  });
+  for (const area of areas) walk(data, area, measure);
   // In this order they are one (RFC 3396, section 5).
-  for (const [bit, { from, to }] of [
-    [1, file],
-    [2, sname],
-  ] as const) {
-    if ((overloaded & bit) === 0 || overloaded > 3) continue;
-    const area = data.subarray(from, to);
-    walk(area, measure);
-    areas.push(area);
-  }
+  if (overloaded === 1 || overloaded === 3) areas.push(file);
+  if (overloaded === 2 || overloaded === 3) areas.push(sname);
+  for (const area of areas.slice(1)) walk(data, area, measure);
+  // One behind the other; `ends` grow as they are filled.
+  const whole = Buffer.alloc(data.length);
   const found = new Map<number, Buffer>();
-  const filled = new Uint16Array(256);
-  for (const area of areas) {
-    walk(area, (code, content) => {
-      let whole = found.get(code);
-      if (!whole) {
-        whole = Buffer.alloc(sizes[code] ?? 0);
-        found.set(code, whole);
-      }
-      content.copy(whole, filled[code]);
-      filled[code] = (filled[code] ?? 0) + content.length;
-    });
+  const ends = new Uint16Array(256);
+  let next = 0;
+  for (const code of kinds) {
+    const begin = next;
+    ends[code] = begin;
+    next += sizes[code] ?? 0;
+    if (code !== overload) found.set(code, whole.subarray(begin, next));
   }
-  found.delete(overload);
+  const copy = (code: number, from: number, to: number): void => {
+    data.copy(whole, ends[code], from, to);
+    ends[code] = (ends[code] ?? 0) + to - from;
+  };
+  for (const area of areas) walk(data, area, copy);
   return found;
 }
 
@@ -145,7 +151,7 @@ function interpret(found: ReadonlyMap<number, Buffer>): Pick<DhcpMessage, 'optio
   for (const [code, content] of found) {
     const name = optionName(code);
     const value = name && optionTable[name].read(content);
-    if (name === undefined || value === undefined) raw[code] = Uint8Array.from(content);
+    if (name === undefined || value === undefined) raw[code] = new Uint8Array(content);
     else options[name] = value;
   }
   return { options: options as DhcpOptions, raw };

@@ -1,5 +1,6 @@
 /** The options of DHCPv4 that this program understands, as one table: number, name, and how their content reads. */
-import { bytesToIp, type Cidr, ipToBytes } from '../../model/address.ts';
+import { isAscii, isUtf8 } from 'node:buffer';
+import { type Cidr, ipToBytes } from '../../model/address.ts';
 import { readDomains, writeDomain, writeDomains } from './domains.ts';
 
 /** How the content of an option becomes a value and back. `read` gives undefined for content that is not as it should be. */
@@ -23,11 +24,31 @@ export interface ClientFqdn {
 }
 
 /** More than any client can use; a packet is not to make this program hold thousands. */
-const mostInList = 64;
+const mostRoutes = 64;
+const mostInList = 16;
+
+const questionMark = 0x3f;
+/** C0, DEL and C1, and the soft hyphen: `\p{C}` of Latin-1. */
+const isControl = (byte: number): boolean => byte < 0x20 || (byte > 0x7e && byte < 0xa0) || byte === 0xad;
+
+/** Whether a content of fixed size is there. Of an option that is there twice, which RFC 3396 joins, the first counts. */
+const hasWhole = (data: Buffer, size: number): boolean => data.length > 0 && data.length % size === 0;
+
+/** A byte and a dot, so that the text of an address takes three steps and not seven. */
+const dotted = Array.from({ length: 256 }, (_, byte) => `${byte}.`);
+
+/** The text of the address at this place, of which the first `bits` count. */
+function ipAt(data: Uint8Array, at: number, bits = 32): string {
+  const text = `${dotted[maskedByte(data, at, bits)]}${dotted[maskedByte(data, at + 1, bits - 8)]}`;
+  return `${text}${dotted[maskedByte(data, at + 2, bits - 16)]}${maskedByte(data, at + 3, bits - 24)}`;
+}
+
+const maskedByte = (data: Uint8Array, at: number, bits: number): number =>
+  bits <= 0 ? 0 : (data[at] ?? 0) & (0xff00 >> Math.min(8, bits)) & 0xff;
 
 function whole(size: 1 | 2 | 4): OptionCodec<number> {
   return {
-    read: (data) => (data.length === size ? data.readUIntBE(0, size) : undefined),
+    read: (data) => (hasWhole(data, size) ? data.readUIntBE(0, size) : undefined),
     write: (value) => {
       const bytes = Buffer.alloc(size);
       bytes.writeUIntBE(value, 0, size);
@@ -36,35 +57,35 @@ function whole(size: 1 | 2 | 4): OptionCodec<number> {
   };
 }
 
-const bytes: OptionCodec<Uint8Array> = { read: (data) => Uint8Array.from(data), write: (value) => value };
+const bytes: OptionCodec<Uint8Array> = { read: (data) => new Uint8Array(data), write: (value) => value };
 
-/** Without the NULs that some servers end it with; what is no text, or controls a terminal, becomes `?`. */
+/**
+ * UTF-8, or else Latin-1, without the NULs that some servers end it with; what controls a terminal becomes `?`. A text
+ * that is all controls is not to cost many times its size, so plain ones are changed as bytes.
+ */
 const text: OptionCodec<string> = {
   read: (data) => {
     const end = data.indexOf(0);
-    const read = data.toString('utf8', 0, end < 0 ? data.length : end);
-    return read.replace(/[\p{C}\ufffd]/gu, '?');
+    const said = Buffer.from(end < 0 ? data : data.subarray(0, end));
+    if (isUtf8(said) && !isAscii(said)) return said.toString().split(/\p{C}/u).join('?');
+    for (let at = 0; at < said.length; at++) if (isControl(said[at] ?? 0)) said[at] = questionMark;
+    return said.toString('latin1');
   },
   write: (value) => Buffer.from(value),
 };
 
 const ip: OptionCodec<string> = {
-  read: (data) => (data.length === 4 ? bytesToIp(data) : undefined),
+  read: (data) => (hasWhole(data, 4) ? ipAt(data, 0) : undefined),
   write: ipToBytes,
 };
 
 const ips: OptionCodec<readonly string[]> = {
   read: (data) => {
-    if (data.length === 0 || data.length % 4 !== 0) return undefined;
+    if (!hasWhole(data, 4)) return undefined;
     const count = Math.min(mostInList, data.length / 4);
-    return Array.from({ length: count }, (_, at) => bytesToIp(data.subarray(4 * at, 4 * at + 4)));
+    return Array.from({ length: count }, (_, at) => ipAt(data, 4 * at));
   },
   write: (value) => Buffer.concat(value.map(ipToBytes)),
-};
-
-const numbers: OptionCodec<readonly number[]> = {
-  read: (data) => [...data],
-  write: (value) => Buffer.from(value),
 };
 
 /** RFC 3004: each with its length before it. */
@@ -110,19 +131,15 @@ const domains: OptionCodec<readonly string[]> = {
 const classlessRoutes: OptionCodec<readonly ClasslessRoute[]> = {
   read: (data) => {
     const routes: ClasslessRoute[] = [];
-    for (let at = 0; at < data.length && routes.length < mostInList; ) {
+    for (let at = 0; at < data.length && routes.length < mostRoutes; ) {
       const prefixLen = data.readUInt8(at);
       const counted = Math.ceil(prefixLen / 8);
       const end = at + 1 + counted + 4;
       if (prefixLen > 32 || end > data.length) return undefined;
-      const prefix = Buffer.alloc(4);
-      data.copy(prefix, 0, at + 1, at + 1 + counted);
-      // Bits behind the prefix are to be taken for zeros.
-      const mask = prefixLen === 0 ? 0 : (0xffffffff << (32 - prefixLen)) >>> 0;
-      prefix.writeUInt32BE((prefix.readUInt32BE(0) & mask) >>> 0, 0);
       routes.push({
-        dst: { family: 4, ip: bytesToIp(prefix), prefixLen },
-        gateway: bytesToIp(data.subarray(end - 4, end)),
+        // Bits behind the prefix are to be taken for zeros.
+        dst: { family: 4, ip: ipAt(data, at + 1, prefixLen), prefixLen },
+        gateway: ipAt(data, end - 4),
       });
       at = end;
     }
@@ -156,7 +173,7 @@ export const optionTable = {
   leaseTime: option(51, whole(4)),
   messageType: option(53, whole(1)),
   serverId: option(54, ip),
-  parameterList: option(55, numbers),
+  parameterList: option(55, bytes),
   message: option(56, text),
   maxMessageSize: option(57, whole(2)),
   /** T1, seconds. */

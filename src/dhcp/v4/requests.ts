@@ -37,10 +37,12 @@ const { subnetMask, classlessRoutes, routers, dns, hostName, domainName, mtu, br
 const { leaseTime, serverId, renewalTime, rebindingTime, fqdn, searchDomains, vendorSpecific } = optionTable;
 
 /** Option 55. Classless routes come before routers, as RFC 3442 asks. */
-const parameterList = [
-  ...[subnetMask, classlessRoutes, routers, dns, hostName, domainName, mtu, broadcast, ntp],
-  ...[vendorSpecific, leaseTime, serverId, renewalTime, rebindingTime, fqdn, searchDomains],
-].map(({ code }) => code);
+const parameterList = Uint8Array.from(
+  [
+    ...[subnetMask, classlessRoutes, routers, dns, hostName, domainName, mtu, broadcast, ntp],
+    ...[vendorSpecific, leaseTime, serverId, renewalTime, rebindingTime, fqdn, searchDomains],
+  ].map(({ code }) => code),
+);
 
 /** Any message; of the identity only what all of them carry. */
 export function messageOf(

@@ -196,25 +196,27 @@ const costly: ((length: number) => number[])[] = [
 
 /** Random bytes, whole messages, and what is costly, in turns; then changed and cut, or not. */
 function packets(count: number, use: (packet: Buffer) => void): void {
-  const samples = fc
-    .sample(message, { numRuns: 400, seed: 1 })
-    .map(encodeMessage)
-    .filter(({ length }) => length <= 1500);
   const random = numbers();
+  const made = (one: () => Buffer): Buffer[] => Array.from({ length: 400 }, one);
+  const mixture = (): Buffer => {
+    const parts = 1 + random(4);
+    const content = Array.from(
+      { length: parts },
+      () => costly[random(costly.length)]?.(Math.floor(1240 / parts)) ?? [],
+    );
+    return wire([...content.flat(), 255]).subarray(0, 1500);
+  };
   const kinds = [
-    (): Buffer => wire(Array.from({ length: random(400) }, () => random(256))),
-    (): Buffer => Buffer.from(samples[random(samples.length)] ?? []),
-    (): Buffer => {
-      const parts = 1 + random(4);
-      const made = Array.from(
-        { length: parts },
-        () => costly[random(costly.length)]?.(Math.floor(1240 / parts)) ?? [],
-      );
-      return wire([...made.flat(), 255]).subarray(0, 1500);
-    },
+    made(() => wire(Array.from({ length: random(400) }, () => random(256)))),
+    made(mixture),
+    fc
+      .sample(message, { numRuns: 400, seed: 1 })
+      .map(encodeMessage)
+      .filter(({ length }) => length <= 1500),
   ];
   for (let at = 0; at < count; at++) {
-    const packet = kinds[at % kinds.length]?.() ?? Buffer.alloc(0);
+    const some = kinds[at % kinds.length] ?? [];
+    const packet = Buffer.from(some[random(some.length)] ?? []);
     const isWhole = random(3) === 0;
     for (let changes = isWhole ? 0 : random(12); changes > 0; changes--)
       packet[random(packet.length)] = random(256);

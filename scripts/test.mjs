@@ -1,12 +1,14 @@
 // Bundles the test files with esbuild (Node 20 cannot read TypeScript) and runs them with node --test.
 // usage: node scripts/test.mjs [--bundle=FOLDER] [FILE.test.ts | FOLDER ...]
 // All of test/ but test/vm when nothing is named. With --bundle they are only written there, FILE.mjs each.
+// It fails, too, when files of the host are not as they were (host-files.mjs).
 // NODE_UNDER_TEST names another node binary to run them with.
 import { spawn } from 'node:child_process';
 import { createWriteStream, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { differences, hostFiles } from './host-files.mjs';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 process.chdir(root);
@@ -44,7 +46,13 @@ try {
     sourcemap: 'inline',
     logLevel: 'warning',
   });
-  if (!bundle) process.exitCode = await runAll();
+  if (!bundle) {
+    const before = hostFiles();
+    const code = await runAll();
+    const changed = differences(before, hostFiles());
+    for (const line of changed) console.log(`✖ a file of the host that no test may change: ${line}`);
+    process.exitCode = changed.length > 0 ? 1 : code;
+  }
 } finally {
   if (!bundle) rmSync(out, { recursive: true, force: true });
 }

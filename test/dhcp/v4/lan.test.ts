@@ -1,14 +1,11 @@
 /** What happens on a LAN: servers that end, two of them, none, rogues, addresses that somebody has, relays. */
 import assert from 'node:assert/strict';
-import { writeSync } from 'node:fs';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { encodeMessage, messageTypes } from '../../../src/dhcp/v4/message.ts';
-import { Netns } from '../../../src/kernel/netns.ts';
-import { closeInBackground, openPacketSocket } from '../../../src/kernel/packet-socket.ts';
+import { type DhcpMessage, encodeMessage, messageTypes } from '../../../src/dhcp/v4/message.ts';
 import { cidrs, ipLink, ipRoutes, run, runIn, skipUnless } from '../../lab.ts';
 import { until } from '../support.ts';
-import { clientIn, lan, spawnIn } from './ground.ts';
+import { answerTo, fakeServer, serverFrame, sign } from './fake-server.ts';
+import { type Capture, clientIn, type Lan, lan, spawnIn } from './ground.ts';
 
 test('a server that ends: the lease is held to its end, then goes, and another is got from its successor', async (t) => {
   if (skipUnless(t, 'root', 'program:kea-dhcp4', 'program:tcpdump')) return;
@@ -84,65 +81,112 @@ test('a pool that is exhausted, until somebody gives an address back', async (t)
   assert.equal(await b.bound(), '10.77.0.50/24');
 });
 
-test('an answer to another question, and one to another host, is not believed', async (t) => {
-  if (skipUnless(t, 'root', 'program:dnsmasq', 'program:tcpdump')) return;
+/** Messages of a kind that have passed. */
+const countOf = (seen: Capture, kind: string): number =>
+  seen.messages().filter((message) => message.startsWith(kind)).length;
+
+test('offers to another question, to another host, and damaged ones are not taken; a good one is', async (t) => {
+  if (skipUnless(t, 'root', 'program:tcpdump')) return;
   const net = await lan(t, 'rogue');
-  const guest = await net.guest('c');
-  const rogue = await net.guest('r');
+  const [guest, rogue] = [await net.guest('c'), await net.guest('r')];
+  makeRoom(net, guest, rogue);
   const seen = await net.capture();
+  const fake = fakeServer(t, rogue);
+  const questions: DhcpMessage[] = [];
+  fake.behave((question) => {
+    questions.push(question);
+    return [];
+  });
   const { client, events } = clientIn(t, guest);
   client.start();
-  await until('it asks', () => seen.messages().length > 0);
-  const [line = ''] = seen.lines().filter((text) => text.includes('Discover'));
-  const xid = Number(/xid (0x[0-9a-f]+)/.exec(line)?.[1]);
-  const mac = ipLink(guest, 'eth1')?.address ?? '';
-  using netns = Netns.open(`/run/netns/${rogue}`, rogue);
-  const fd = openPacketSocket(netns, ipLink(rogue, 'eth1')?.ifindex ?? 0);
-  t.after(() => closeInBackground(fd));
-  const bytes = (text: string): Buffer => Buffer.from(text.replaceAll(':', ''), 'hex');
-  const offer = (ours: { xid: number; chaddr: Buffer }): Buffer =>
-    encodeMessage({
-      ...{ op: 2, htype: 1, hops: 0, secs: 0, broadcast: true, ciaddr: '0.0.0.0', yiaddr: '10.77.0.66' },
-      ...{ siaddr: '0.0.0.0', giaddr: '0.0.0.0', raw: {}, ...ours },
-      options: {
-        messageType: messageTypes.offer,
-        serverId: '10.77.0.6',
-        leaseTime: 600,
-        subnetMask: '255.255.255.0',
-      },
-    });
-  const send = (payload: Buffer): void => void writeSync(fd, serverFrame(bytes(mac), payload));
-  send(offer({ xid: (xid ^ 1) >>> 0, chaddr: bytes(mac) }));
-  send(offer({ xid, chaddr: bytes('02:00:00:00:00:99') }));
-  await until(
-    'both passed',
-    () => seen.messages().filter((message) => message.startsWith('Offer')).length === 2,
-  );
-  await sleep(200);
-  assert.equal(seen.messages().filter((message) => message.startsWith('Request')).length, 0);
-  // The same with the right ones is taken, so that it was for those that the others were not.
-  send(offer({ xid, chaddr: bytes(mac) }));
-  await until('it is taken', () => seen.messages().some((message) => message.startsWith('Request')));
-  const server = await net.server('dnsmasq');
-  await server.start({ pool: [50, 59], lease: 600 });
+  await until('it asks', () => questions.length > 0);
+  const [question] = questions;
+  assert.ok(question);
+  const from = '10.77.0.6';
+  for (const answer of badAnswers(question, 'offer', from).flat()) fake.send(answer);
+  // What comes after them is read after them.
+  const good = answerTo(question, 'offer', { serverId: from }, { yiaddr: '10.77.0.67' });
+  fake.send(serverFrame(good, from));
+  await until('it is taken', () => countOf(seen, 'Request') > 0);
+  assert.ok(countOf(seen, 'Offer') > 5, 'the others have passed');
+  const [request = ''] = seen.lines().filter((line) => line.includes('length 1: Request'));
+  assert.match(request, /Requested-IP \(50\), length 4: 10\.77\.0\.67/);
+  // Nobody answered it.
   assert.deepEqual(events, []);
-  client.stop();
-  const after = clientIn(t, guest);
-  after.client.start();
-  assert.match(await after.bound(), /^10\.77\.0\.5/);
 });
 
-/** A frame from a server's port, with no checksum in UDP. */
-function serverFrame(to: Buffer, payload: Buffer): Buffer {
-  const ip = Buffer.from('450000000000000040110000' + '0a4d0006' + 'ffffffff', 'hex');
-  ip.writeUInt16BE(28 + payload.length, 2);
-  let sum = 0;
-  for (let at = 0; at < 20; at += 2) sum += ip.readUInt16BE(at);
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
-  ip.writeUInt16BE(~sum & 0xffff, 10);
-  const udp = Buffer.from([0, 67, 0, 68, 0, 0, 0, 0]);
-  udp.writeUInt16BE(8 + payload.length, 4);
-  return Buffer.concat([to, Buffer.from('020000000006', 'hex'), Buffer.from([8, 0]), ip, udp, payload]);
+test('after its REQUEST only the chosen server has a say, and only in a whole packet', async (t) => {
+  if (skipUnless(t, 'root', 'program:tcpdump')) return;
+  const net = await lan(t, 'rogueack');
+  const [guest, rogue] = [await net.guest('c'), await net.guest('r')];
+  makeRoom(net, guest, rogue);
+  const seen = await net.capture();
+  const fake = fakeServer(t, rogue);
+  const from = '10.77.0.6';
+  const good = { serverId: from };
+  const asked: DhcpMessage[] = [];
+  fake.behave((question) => {
+    if (question.options.messageType === messageTypes.discover)
+      return [serverFrame(answerTo(question, 'offer', good), from)];
+    asked.push(question);
+    const other = { serverId: '10.77.0.7' };
+    return [
+      ...badAnswers(question, 'ack', from).flat(),
+      // Another server grants and refuses, the right one calls itself another, and somebody says nothing of it.
+      serverFrame(answerTo(question, 'ack', other), '10.77.0.7'),
+      serverFrame(answerTo(question, 'nak', other), '10.77.0.7'),
+      serverFrame(answerTo(question, 'ack', other), from),
+      serverFrame(answerTo(question, 'nak', {}), from),
+    ];
+  });
+  const { client, events } = clientIn(t, guest);
+  client.start();
+  // Asked a second time, as nothing of what came before was an answer.
+  await until('it asks again', () => asked.length > 1);
+  assert.equal(client.status().state, 'REQUESTING');
+  assert.ok(countOf(seen, 'ACK') > 0 && countOf(seen, 'NACK') > 0, 'they have passed');
+  assert.ok(!seen.lines().some((line) => line.includes('who-has 10.77.0.66')), 'it is not looked at');
+  assert.deepEqual(events, []);
+  fake.behave((question) => [serverFrame(answerTo(question, 'ack', good), from)]);
+  await until('the server itself is believed', () => events.length > 0);
+  assert.deepEqual(events, ['bind 10.77.0.66']);
+});
+
+/** What is no answer to this question, though all but one thing is right with each. */
+function badAnswers(question: DhcpMessage, type: 'offer' | 'ack', from: string): Buffer[][] {
+  const answer = answerTo(question, type, { serverId: from });
+  const bytes = encodeMessage(answer);
+  const frame = (damage: (frame: Buffer) => void): Buffer => serverFrame(answer, from, damage);
+  const changed = (given: Partial<DhcpMessage>): Buffer => serverFrame({ ...answer, ...given }, from);
+  const fragment = (offset: number): Buffer =>
+    frame((one) => {
+      one.writeUInt16BE(offset, 20);
+      sign(one);
+    });
+  const beyondItsEnd = Buffer.concat([bytes.subarray(0, 240), Buffer.from([53, 9, 2])]);
+  return [
+    // Of another exchange, to another host, from a client.
+    [changed({ xid: (question.xid ^ 1) >>> 0 }), changed({ chaddr: Buffer.from('020000000099', 'hex') })],
+    [changed({ op: 1 })],
+    // No lease, and the address of nobody.
+    [changed({ options: { ...answer.options, leaseTime: 0 } }), changed({ yiaddr: '0.0.0.0' })],
+    // Over-long, and no DHCP.
+    [serverFrame(Buffer.concat([bytes, Buffer.alloc(1600 - bytes.length)]), from)],
+    [serverFrame(Buffer.alloc(300, 0x41), from), serverFrame(bytes.subarray(0, 239), from)],
+    [serverFrame(beyondItsEnd, from)],
+    // Damaged: its content, its IP header; longer than its packet, cut, and in fragments.
+    [frame((one) => one.writeUInt8(one.readUInt8(300) ^ 1, 300))],
+    [frame((one) => one.writeUInt8(one.readUInt8(22) ^ 1, 22))],
+    [frame((one) => one.writeUInt16BE(one.readUInt16BE(38) + 8, 38)), frame(() => {}).subarray(0, 200)],
+    [fragment(0x2000), fragment(0x0008)],
+  ];
+}
+
+/** So that what is over-long can pass. */
+function makeRoom(net: Lan, ...guests: readonly string[]): void {
+  run('ip', ['-n', net.name, 'link', 'set', 'w-c', 'mtu', '9000']);
+  run('ip', ['-n', net.name, 'link', 'set', 'w-r', 'mtu', '9000']);
+  for (const guest of guests) run('ip', ['-n', guest, 'link', 'set', 'eth1', 'mtu', '9000']);
 }
 
 test('an address that another host has is declined, and its holder keeps it', async (t) => {

@@ -19,10 +19,11 @@ import { recover } from '../apply/transaction.ts';
 import { withNic } from '../apply/uplink-network.ts';
 import { foreignIn, keysToStay, type WantedHere } from '../apply/wanted.ts';
 import type { Container } from '../containers/container.ts';
+import type { ContainerEvent, EngineName } from '../containers/docker.ts';
 import { type Away, type Engines, idAmongAll, splitId } from '../containers/engines.ts';
 import { LeaseKeeper, wantsLease } from '../dhcp/keeper.ts';
 import { hasErrno } from '../errors.ts';
-import { type Attachment, qualifiedName } from '../model/attachment.ts';
+import { type Attachment, type ContainerRef, qualifiedName } from '../model/attachment.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { Place, Topology } from '../model/topology.ts';
 import { lives } from '../observe/lives.ts';
@@ -32,6 +33,7 @@ import { type KnownContainer, type Resolution, selects, type Wanted } from '../p
 import type { Store } from '../store/store.ts';
 import { AddressBook } from './addresses.ts';
 import { AwayBook, type AwayEngines } from './away.ts';
+import { isConcerned } from './concern.ts';
 import { adopt, type KeptCommand, keptKey } from './kept.ts';
 import { lookAround, type Resolved } from './look.ts';
 import { Rest } from './settle.ts';
@@ -93,6 +95,8 @@ export class Agent {
   #topology: Topology = { networks: [], attachments: [], expects: [] };
   #topologyProblem: string | undefined;
   #told: ReadonlySet<string> = new Set();
+  /** The containers of kept commands, as they were last looked at. */
+  #kept: readonly ContainerRef[] = [];
   readonly #away = new AwayBook();
   /** Why the last round was broken off: said once. */
   #brokenBy: string | undefined;
@@ -124,6 +128,13 @@ export class Agent {
   /** Something may have changed; about one container when it is known which. */
   wake(container?: Pick<Container, 'runtime' | 'id'>): void {
     this.#rounds.wake(container && idAmongAll(container));
+  }
+
+  /** An engine tells of a container. */
+  happened(runtime: EngineName, event: ContainerEvent): void {
+    const { trustLabels = false } = this.#parts;
+    const wishes = { topology: this.#topology, trustLabels, kept: this.#kept };
+    if (isConcerned(runtime, event, wishes)) this.wake({ runtime, id: event.id });
   }
 
   /** Resolves when everything that was asked for so far has been looked at. */
@@ -237,6 +248,10 @@ export class Agent {
       if (scope === 'all') await this.#ensureNetworks();
       const resolved = await this.#look(scope);
       const { wanted, unwantable, away } = resolved;
+      this.#kept = resolved.kept;
+      // Before anything is done: who sees that a container is connected again has been told that its engine is back.
+      this.#away.note(resolved, this.#topology, () => view.records());
+      this.#away.tell(log);
       // One that is not there, or hangs, is heard of when it answers; any other failure may be over by now.
       const isOddly = ({ error }: Away): boolean => !hasErrno(error, 'ENOENT', 'ECONNREFUSED', 'ETIME');
       if ([...away.values()].some(isOddly)) this.#retry('engines', undefined, 2000);
@@ -251,7 +266,6 @@ export class Agent {
       await attend;
       if (scope === 'all') {
         const keys = [...wanted.map((entry) => entry.wanted.key), ...this.#unwantable.keys()];
-        this.#away.note(resolved, this.#topology, view.records());
         this.#markWaiting(new Set(keys), away);
         this.#tellProblems();
       }
@@ -269,7 +283,6 @@ export class Agent {
   /** The log has each once; the status has them for as long as they last. */
   #tellProblems(): void {
     const { log, store } = this.#parts;
-    this.#away.tell(log);
     const problems = store.problems();
     for (const problem of problems) if (!this.#told.has(problem)) log.warn({}, problem);
     this.#told = new Set(problems);

@@ -18,12 +18,12 @@ export class AwayBook {
   note(
     { away, kept, isAnyThere }: Resolved,
     { attachments }: Topology,
-    records: readonly AttachmentRecord[],
+    records: () => readonly AttachmentRecord[],
   ): void {
     const isNamed = (runtime: EngineName): boolean =>
-      kept.has(runtime) ||
+      kept.some((container) => container.runtime === runtime) ||
       attachments.some(({ selector }) => 'runtime' in selector && selector.runtime === runtime) ||
-      records.some(({ container }) => container.runtime === runtime);
+      records().some(({ container }) => container.runtime === runtime);
     // Where there is none at all, Docker is the one to be told of.
     const isAlone = !isAnyThere && attachments.length > 0;
     this.#away = new Map(

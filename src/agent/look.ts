@@ -1,7 +1,7 @@
 /** A look at the containers: what files, labels and kept commands want of each that runs. */
 import { keptPrefix, resolveWanted, type WantedHere } from '../apply/wanted.ts';
 import { isWholeHost } from '../containers/engines.ts';
-import { qualifiedName } from '../model/attachment.ts';
+import { type ContainerRef, qualifiedName } from '../model/attachment.ts';
 import type { Topology } from '../model/topology.ts';
 import type { Resolution } from '../plan/topology.ts';
 import type { AgentParts } from './agent.ts';
@@ -17,8 +17,8 @@ export interface Resolved {
   readonly away: AwayEngines;
   /** Whether any engine answers. */
   readonly isAnyThere: boolean;
-  /** Runtimes of the containers of kept commands. */
-  readonly kept: ReadonlySet<string>;
+  /** The containers of kept commands. */
+  readonly kept: readonly ContainerRef[];
 }
 
 /** How it is looked. */
@@ -45,12 +45,12 @@ export async function lookAround(
   const wanted = [...asked.wanted];
   const byName = new Map(running.map(({ listed, container }) => [qualifiedName(listed), container]));
   const keys = new Set(wanted.map((entry) => entry.wanted.key));
-  const kept = new Set<string>();
+  const kept: ContainerRef[] = [];
   for (const { value } of await store.list<KeptCommand>(keptPrefix)) {
     const name = qualifiedName(value.want.container);
     const container = byName.get(name);
     const key = `${name}/${value.want.ifname}`;
-    kept.add(value.want.container.runtime);
+    kept.push(value.want.container);
     // The file goes before a command that said something else of the same interface.
     if (!container || keys.has(key)) continue;
     wanted.push({ wanted: { key, attachment: value.want }, container });

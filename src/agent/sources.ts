@@ -1,18 +1,22 @@
 /** What wakes the agent: each source only says that something may have changed; the round looks for itself. */
-import { existsSync, statSync, watch } from 'node:fs';
-import { dirname } from 'node:path';
+import { existsSync, lstatSync, statSync, watch } from 'node:fs';
+import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Host } from '../apply/host.ts';
 import type { Engine } from '../containers/docker.ts';
 import { openFirewallMonitor, openMonitor } from '../kernel/netlink/monitor.ts';
+import { touched } from '../kernel/touched.ts';
 import { OvsdbWatch } from '../ovs/watch.ts';
 import type { Agent } from './agent.ts';
 import { settle } from './settle.ts';
 
 /** Everything is looked at this often even when nothing woke the agent. */
 const periodMs = 60_000;
-/** Between two attempts to hear of an engine's events. */
-const reconnectMs = 500;
+/** Milliseconds between two attempts to reach an engine at whose socket nobody answers. */
+const firstPauseMs = 500;
+const longestPauseMs = 5000;
+/** Milliseconds until a socket is looked for that was not told of when it came. */
+const longestAbsenceMs = 30_000;
 /** What can make a difference to a container's network. */
 const wakingActions = new Set(['start', 'die', 'died', 'destroy', 'remove', 'rename', 'unpause']);
 
@@ -48,33 +52,52 @@ export function openSources(
   };
 }
 
-/** Events name their container, so a start is served without looking at anything else. */
+/** Hears of containers for as long as there is an engine, and waits for one when there is none. */
 async function followEngine(agent: Agent, engine: Engine, signal: AbortSignal): Promise<void> {
-  const { runtime } = engine;
-  let isDown = true;
+  const { socketPath } = engine;
+  // Whether everything has been looked at since it was last heard of.
+  let isKnownAway = true;
+  let pauseMs = firstPauseMs;
   while (!signal.aborted) {
-    try {
-      // What happens from here on is told, however long the first answers take.
-      const since = (Date.now() / 1000).toFixed(3);
-      // An engine may be there from some time on only: its socket costs less than a question.
-      if (existsSync(engine.socketPath)) {
-        await engine.ping();
-        isDown = false;
-        // What happened while nobody listened is found by looking at everything.
-        agent.retryNow();
-        for await (const { action, id } of engine.events(since, signal)) {
-          if (wakingActions.has(action)) agent.wake({ runtime, id });
-        }
-        continue;
-      }
-    } catch {
-      // The round that is asked for below finds and tells the same.
-    } finally {
-      await sleep(reconnectMs, undefined, { signal }).catch(() => {});
+    // An engine may be there from some time on only: its socket costs less than a question.
+    if (existsSync(socketPath) && (await hearOf(agent, engine, signal))) {
+      isKnownAway = false;
+      pauseMs = firstPauseMs;
+      // One that is being stopped may still answer.
+      await sleep(pauseMs, undefined, { signal }).catch(() => {});
+      continue;
     }
-    if (!isDown && !signal.aborted) agent.wake();
-    isDown = true;
+    // That round finds and tells the same.
+    if (!isKnownAway && !signal.aborted) agent.wake();
+    isKnownAway = true;
+    const wasThere = existsSync(socketPath);
+    const ms = wasThere ? pauseMs : longestAbsenceMs;
+    const isAnother = await touched(socketPath, { wasThere, ms, signal });
+    pauseMs = isAnother ? firstPauseMs : Math.min(longestPauseMs, 2 * pauseMs);
   }
+}
+
+/**
+ * Events name their container, so a start is served without looking at anything else. Resolves when the engine is there
+ * no more. @returns whether it was there at all
+ */
+async function hearOf(agent: Agent, engine: Engine, signal: AbortSignal): Promise<boolean> {
+  const { runtime } = engine;
+  let wasThere = false;
+  try {
+    // What happens from here on is told, however long the first answers take.
+    const since = (Date.now() / 1000).toFixed(3);
+    await engine.ping();
+    wasThere = true;
+    // What happened while nobody listened is found by looking at everything.
+    agent.retryNow();
+    for await (const event of engine.events(since, signal)) {
+      if (wakingActions.has(event.action)) agent.happened(runtime, event);
+    }
+  } catch {
+    // The round that is asked for then finds the same.
+  }
+  return wasThere;
 }
 
 /** Columns that matter; statistics alone change every few seconds. */
@@ -105,11 +128,17 @@ function watchOvs({ ovsdbSocket }: Host, agent: Agent, onWake: () => void): () =
 
 function watchFiles(paths: readonly string[], onWake: () => void): (() => void)[] {
   return paths
-    .filter((path) => existsSync(path))
-    .map((path) => {
+    .filter((place) => existsSync(place))
+    .map((place) => {
       // Editors put a new file in the old one's place, so it is the folder that is watched.
-      const folder = statSync(path).isDirectory() ? path : dirname(path);
-      const watcher = watch(folder, { persistent: false }, onWake);
+      const folder = statSync(place).isDirectory() ? place : path.dirname(place);
+      // A folder like /tmp has other files; what a link leads to is another one by another name.
+      const only = lstatSync(place).isFile() ? path.basename(place) : undefined;
+      const watcher = watch(folder, { persistent: false }, (_event, name) => {
+        const isOther = only !== undefined && name !== null && name !== only;
+        // The end of the folder itself is told with its own name.
+        if (!isOther || name === path.basename(folder)) onWake();
+      });
       // A folder that is deleted is told by an error; the next reload says what is missing.
       watcher.on('error', onWake);
       return () => watcher.close();

@@ -1,5 +1,7 @@
 /** A monitor of the Open vSwitch database that outlives the server: for a daemon that reacts to changes. */
+import { existsSync } from 'node:fs';
 import { PipewrightError } from '../errors.ts';
+import { touched } from '../kernel/touched.ts';
 import { defaultSocket, Ovsdb, type Watched } from './ovsdb.ts';
 
 /** What a watch is given besides the columns. */
@@ -18,6 +20,8 @@ export interface WatchOptions {
 
 const firstRetryMs = 50;
 const lastRetryMs = 5000;
+/** Milliseconds until a socket is looked for that was not told of when it came. */
+const absenceMs = 30_000;
 
 /** `ovsdb-client monitor` that connects again when the server was restarted. Dispose it to stop. */
 export class OvsdbWatch implements AsyncDisposable {
@@ -52,8 +56,10 @@ export class OvsdbWatch implements AsyncDisposable {
       if (signal.aborted) return;
       if (wasUp) this.options.onLost?.(reason);
       wasUp = false;
-      await pause(retryMs, signal);
-      retryMs = Math.min(2 * retryMs, lastRetryMs);
+      const { path = defaultSocket } = this.options;
+      const wasThere = existsSync(path);
+      const isAnother = await touched(path, { wasThere, ms: wasThere ? retryMs : absenceMs, signal });
+      retryMs = isAnother ? firstRetryMs : Math.min(2 * retryMs, lastRetryMs);
     }
   }
 

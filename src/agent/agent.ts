@@ -255,7 +255,7 @@ export class Agent {
       // One that is not there, or hangs, is heard of when it answers; any other failure may be over by now.
       const isOddly = ({ error }: Away): boolean => !hasErrno(error, 'ENOENT', 'ECONNREFUSED', 'ETIME');
       if ([...away.values()].some(isOddly)) this.#retry('engines', undefined, 2000);
-      await this.#removeUnwanted(view, scope, keysToStay(resolved), away);
+      await this.#removeUnwanted(view, scope, resolved);
       this.#refuse(scope, unwantable);
       if (scope === 'all') this.#wanted.clear();
       for (const entry of wanted) this.#wanted.set(entry.wanted.key, entry.wanted.attachment);
@@ -327,13 +327,10 @@ export class Agent {
     return lookAround(this.#parts, this.#topology, scope, { dryRun, foreign: this.#addresses.foreign() });
   }
 
-  async #removeUnwanted(
-    view: HostView,
-    scope: Scope,
-    wanted: ReadonlySet<string>,
-    away: AwayEngines,
-  ): Promise<void> {
+  async #removeUnwanted(view: HostView, scope: Scope, resolved: Resolved): Promise<void> {
     const { host, store } = this.#parts;
+    const wanted = keysToStay(resolved);
+    const running = resolved.wanted.map(({ container }) => container);
     const records =
       scope === 'all'
         ? view.records()
@@ -341,7 +338,7 @@ export class Agent {
     // Of what was kept in a file that is damaged nobody said that it is wanted no more.
     const isForgotten = ({ container, ifname }: AttachmentRecord): boolean =>
       this.#hasFiles && !store.isDamaged(keptKey(qualifiedName(container), ifname));
-    const unwanted = unwantedRecords(inSight(records, away), wanted).filter(
+    const unwanted = unwantedRecords(inSight(records, resolved.away), wanted, running).filter(
       (record) => isForgotten(record) || !lives(record.container),
     );
     if (unwanted.length === 0) return;

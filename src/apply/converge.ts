@@ -245,15 +245,20 @@ export function containerOf({ container }: AttachmentRecord): Container {
 /**
  * Notes of attachments that were kept and are wanted no more, and of those whose container is gone, to take away what
  * does not go with it.
+ * @param running containers that were just seen to run
  */
 export function unwantedRecords(
   records: readonly AttachmentRecord[],
   wanted: ReadonlySet<string>,
+  running: Iterable<Container> = [],
 ): AttachmentRecord[] {
   const known = new Map<string, boolean>();
+  const processes = new Set([...running].map(({ pid, startTime }) => `${pid}:${startTime}`));
   // A container can have many attachments, and a host many containers.
   const isAlive = ({ container }: AttachmentRecord): boolean => {
-    const life = `${container.netnsPath} ${container.netnsInode} ${container.startTime}`;
+    const { pid, startTime } = container;
+    if (pid !== undefined && processes.has(`${pid}:${startTime}`)) return true;
+    const life = `${container.netnsPath} ${container.netnsInode} ${startTime}`;
     const alive = known.get(life) ?? lives(container);
     known.set(life, alive);
     return alive;

@@ -10,6 +10,7 @@ import type { AttachmentRecord } from '../model/observed.ts';
 import type { Operation } from '../model/operation.ts';
 import type { UplinkJournal } from '../model/uplink.ts';
 import type { NetworkRecord } from '../plan/drop-network.ts';
+import { FileCache } from '../store/file-cache.ts';
 import { writeAtomically } from '../store/write.ts';
 
 /** A host's files are told apart by its network namespace: several hosts can share one /run. */
@@ -61,6 +62,7 @@ export interface HeldLease {
 /** Paths and files of one host, by the inode of its network namespace. */
 export class StateDir {
   readonly path: string;
+  readonly #records = new FileCache<AttachmentRecord>();
 
   constructor(hostInode: number) {
     this.path = `${root}/net-${hostInode}`;
@@ -175,7 +177,8 @@ export class StateDir {
   }
 
   records(): AttachmentRecord[] {
-    return this.#read<AttachmentRecord>('attachments').map(({ value }) => value);
+    const paths = this.#pathsIn('attachments');
+    return this.#records.all(paths, read).map(({ value }) => value);
   }
 
   /** The notes of one container. */
@@ -246,15 +249,18 @@ export class StateDir {
     }
   }
 
-  #read<T>(folder: string, names = readdirSync(`${this.path}/${folder}`)): { path: string; value: T }[] {
+  #pathsIn(folder: string, names = readdirSync(`${this.path}/${folder}`)): string[] {
     return names
       .filter((name) => name.endsWith('.json'))
       .sort()
-      .flatMap((name) => {
-        const path = `${this.path}/${folder}/${name}`;
-        const value = read<T>(path);
-        return value === undefined ? [] : [{ path, value }];
-      });
+      .map((name) => `${this.path}/${folder}/${name}`);
+  }
+
+  #read<T>(folder: string, names?: string[]): { path: string; value: T }[] {
+    return this.#pathsIn(folder, names).flatMap((path) => {
+      const value = read<T>(path);
+      return value === undefined ? [] : [{ path, value }];
+    });
   }
 }
 

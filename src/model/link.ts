@@ -90,8 +90,6 @@ export interface Link {
     readonly defaultPvid?: number;
     readonly stp?: boolean;
   };
-  /** Attributes this program does not know, as they came. */
-  readonly unknown: readonly RawAttr[];
 }
 
 /** A netlink attribute as it is on the wire, without its header. */

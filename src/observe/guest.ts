@@ -11,9 +11,8 @@ import { type LinkWithAddrs, type ObservedGuest, type ObservedVlan, promotion } 
 import { wantsIpv6 } from '../plan/attach.ts';
 import type { NetnsView } from './view.ts';
 
-/** RT_TABLE_MAIN, RT_TABLE_LOCAL and RTN_UNICAST. */
+/** RT_TABLE_MAIN and RTN_UNICAST. */
 const mainTable = 254;
-const localTable = 255;
 const unicast = 1;
 
 /** What is known besides the container's namespace. */
@@ -46,7 +45,10 @@ export function observeGuest(guest: NetnsView, want: Attachment, context: GuestC
     link: link && withAddrs(guest, link, all),
     vlans: vlansOf(guest, want, context.formerVlans, all),
     ipv6Disabled: link ? link.ipv6Disabled === true : needsIpv6 && read('ipv6/disable_ipv6') === '1',
-    ipv6DisabledOnNew: needsIpv6 && read('ipv6/disable_ipv6', 'default') === '1',
+    // Asked for only when it is made anew: a file of another namespace takes as long as all its addresses.
+    get ipv6DisabledOnNew() {
+      return needsIpv6 && read('ipv6/disable_ipv6', 'default') === '1';
+    },
     sysctls: Object.fromEntries(
       [...Object.keys(want.sysctls ?? {}), ...(link ? [promotion] : [])].flatMap((key) => {
         const value = read(key);
@@ -110,7 +112,6 @@ export function withAddrs(view: NetnsView, link: Link, routes = view.routes()): 
   return {
     link,
     addrs: view.addrs(link.ifindex),
-    // The kernel keeps the table `local` itself.
-    routes: routes.filter(({ dev, table }) => dev === link.ifindex && table !== localTable),
+    routes: routes.filter(({ dev }) => dev === link.ifindex),
   };
 }

@@ -48,10 +48,10 @@ export class NetnsView {
     return this.#addrs.filter((addr) => addr.ifindex === ifindex);
   }
 
-  /** Of all tables. */
+  /** Of all tables but `local`, which the kernel keeps itself. */
   routes(): readonly Route[] {
-    if (!this.#once) return listRoutes(this.rtnl);
-    this.#routes ??= listRoutes(this.rtnl);
+    if (!this.#once) return listRoutes(this.rtnl, { exceptLocal: true });
+    this.#routes ??= listRoutes(this.rtnl, { exceptLocal: true });
     return this.#routes;
   }
 

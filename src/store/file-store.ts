@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { startTimeOf } from '../containers/proc.ts';
 import { PipewrightError } from '../errors.ts';
+import { FileCache } from './file-cache.ts';
 import type { Store, Stored } from './store.ts';
 import { writeAtomically } from './write.ts';
 
@@ -30,6 +31,8 @@ interface File<T> {
 /** Keys become paths below `root`; their names are percent-encoded, so any text can be one. */
 export class FileStore implements Store {
   readonly #root: string;
+  /** By prefix: what was last listed there. */
+  readonly #listed = new Map<string, FileCache<Stored<unknown>>>();
   /** By key: writes that failed, until one succeeds. That the old file can be read is no cure. */
   readonly #unwritten = new Map<string, string>();
 
@@ -92,12 +95,17 @@ export class FileStore implements Store {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
       throw storeError('list', prefix, error);
     }
-    return names
-      .filter((name) => name.endsWith('.json'))
-      .sort()
-      .flatMap(
-        (name) => this.#read<T>(`${prefix}/${decodeURIComponent(name.slice(0, -'.json'.length))}`) ?? [],
-      );
+    const keys = new Map(
+      names
+        .filter((name) => name.endsWith('.json'))
+        .sort()
+        .map((name) => `${prefix}/${decodeURIComponent(name.slice(0, -'.json'.length))}`)
+        .map((key) => [this.#pathOf(key), key]),
+    );
+    const cache = this.#listed.get(prefix) ?? new FileCache();
+    this.#listed.set(prefix, cache);
+    const found = cache.all([...keys.keys()], (path) => this.#read(keys.get(path) ?? ''));
+    return found.map(({ value }) => value as Stored<T>);
   }
 
   watch(prefix: string, onWake: () => void): Disposable {

@@ -22,7 +22,6 @@ const link = (name: string, more: Partial<Link> = {}): Link => ({
   lower: undefined,
   linkNetnsid: undefined,
   data: {},
-  unknown: [],
   ...more,
 });
 const addr = (text: string): Addr => ({ ifindex: 7, cidr: parseCidr(text)!, scope: 0, flags: 0x80 });

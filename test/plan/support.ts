@@ -26,7 +26,6 @@ export const link = (name: string, ifindex: number, more: Partial<Link> = {}): L
   lower: undefined,
   linkNetnsid: undefined,
   data: {},
-  unknown: [],
   ...more,
 });
 

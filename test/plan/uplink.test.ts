@@ -35,7 +35,6 @@ const link = (name: string, ifindex: number, more: Partial<Link> = {}): Link => 
   lower: undefined,
   linkNetnsid: undefined,
   data: {},
-  unknown: [],
   ...more,
 });
 

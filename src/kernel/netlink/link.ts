@@ -1,7 +1,7 @@
 /** Links, `ip link`. From <linux/rtnetlink.h> and <linux/if_link.h>, v6.12. */
 import type { Link, LinkSettings, NewLink } from '../../model/link.ts';
 import type { KindChange } from '../../model/operation.ts';
-import { type Attrs, attr, decodeAttrs, encodeAttrs, s32, u32 } from './codec.ts';
+import { type Attrs, attr, decodeAttrs, decodeKnown, encodeAttrs, s32, u32 } from './codec.ts';
 import { message } from './header.ts';
 import { confOf, IFF_LOWER_UP, IFF_UP, ifinfomsg, linkAttrs, settingAttrs, upFlags } from './link-attrs.ts';
 import { decodeKind, encodeKind, moduleOf, uplinkOf } from './link-kind.ts';
@@ -168,7 +168,7 @@ const operstates = ['unknown', 'notpresent', 'down', 'lowerlayerdown', 'testing'
 /** A link from the body of an RTM_NEWLINK. */
 export function decodeLink(body: Buffer): Link {
   const flags = body.readUInt32LE(8);
-  const attributes: Attrs<typeof linkAttrs> = decodeAttrs(linkAttrs, body.subarray(16));
+  const attributes: Attrs<typeof linkAttrs> = decodeKnown(linkAttrs, body.subarray(16));
   const { linkInfo, props } = attributes;
   return {
     ifindex: body.readInt32LE(4),
@@ -187,7 +187,6 @@ export function decodeLink(body: Buffer): Link {
     linkNetnsid: attributes.linkNetnsid,
     ...confOf(attributes),
     data: decodeKind(linkInfo?.kind, linkInfo?.data),
-    unknown: attributes.unknown ?? [],
   };
 }
 

@@ -20,6 +20,7 @@ const RTM_GETROUTE = 26;
 
 const RT_TABLE_UNSPEC = 0;
 const RT_TABLE_MAIN = 254;
+const RT_TABLE_LOCAL = 255;
 const RTPROT_BOOT = 3;
 const RTN_UNICAST = 1;
 const RTN_LOCAL = 2;
@@ -300,10 +301,18 @@ function decodeRoute(body: Buffer): Route | undefined {
   };
 }
 
+/** Which routes are listed. */
+interface RouteFilter {
+  readonly family?: Route['family'];
+  readonly table?: number;
+  /** Without the table `local`, which the kernel keeps itself. */
+  readonly exceptLocal?: boolean;
+}
+
 /** `ip route show table N`, both families unless one is named; absent: `table all`. */
 export function listRoutes(
   rtnl: NetlinkSocket,
-  { family, table }: { readonly family?: Route['family']; readonly table?: number } = {},
+  { family, table, exceptLocal = false }: RouteFilter = {},
 ): Route[] {
   const header = rtmsg({ family, table: table ?? RT_TABLE_UNSPEC });
   const attributes = encodeAttrs(routeAttrs, { table });
@@ -318,6 +327,7 @@ export function listRoutes(
   return rtnl
     .dump(request)
     .filter((body) => (body.readUInt32LE(8) & RTM_F_CLONED) === 0)
+    .filter((body) => !exceptLocal || body.readUInt8(4) !== RT_TABLE_LOCAL)
     .map(decodeRoute)
     .filter((route) => route !== undefined)
     .filter((route) => table === undefined || route.table === table);

@@ -65,8 +65,8 @@ function sameAsIp(lab: Lab, name: string): { link: Link; theirs: Json } {
   // The kernel tells of a carrier up to a second after the fact, so maybe between the two.
   if (link?.operstate !== theirs.operstate.toLowerCase()) ({ link, theirs } = look());
   assert.ok(link, name);
-  const { unknown: _, data: __, lower: ___, master: ____, linkNetnsid: _____, ...rest } = link;
-  const { promotesSecondaries: ______, ipv6Disabled: _______, ...ours } = rest;
+  const { data: _, lower: __, master: ___, linkNetnsid: ____, ...rest } = link;
+  const { promotesSecondaries: _____, ipv6Disabled: ______, ...ours } = rest;
   assert.deepEqual(ours, judged(theirs));
   return { link, theirs };
 }

@@ -5,6 +5,9 @@ import type { TestContext } from 'node:test';
 import { nsenter, plainNetns, run, runIn } from '../lab.ts';
 import { type AgentHost, agentHost, soon } from './agent-ground.ts';
 
+/** Milliseconds that something may take on a slow machine. */
+export const patience = 30_000;
+
 /** The host and its LAN. */
 export interface UplinkGround {
   readonly host: AgentHost;
@@ -37,16 +40,65 @@ export async function uplinkGround(t: TestContext, name: string): Promise<Uplink
   host.ip('-6', 'route', 'add', 'default', 'via', at.router6, 'dev', 'eth0');
   host.ip('route', 'add', '10.50.0.0/16', 'via', at.router, 'table', '100', 'mtu', '1400');
   host.ip('rule', 'add', 'iif', 'eth0', 'lookup', '100', 'priority', '77');
-  await soon(() => !host.ip('-6', 'addr', 'show', 'dev', 'eth0').stdout.includes('tentative'));
-  return { host, router };
+  const ground = { host, router };
+  dump(ground);
+  return ground;
 }
 
 /** Numbers that change by themselves, or with each new link; `nodad` says how an address was added. */
 const volatile =
   /"(ifindex|link_index|link_netnsid|valid_life_time|preferred_life_time|expires|used|promiscuity)":\d+,?/g;
 
-/** All addresses, routes of all tables and rules, as `ip -j` prints them, sorted. */
-export function dump({ host }: UplinkGround): string[] {
+interface LinkAddrs {
+  readonly ifname: string;
+  readonly flags: readonly string[];
+  readonly operstate: string;
+  readonly inet6_addr_gen_mode?: string;
+  readonly addr_info: readonly { readonly local?: string; readonly tentative?: boolean }[];
+}
+
+/** Of OVS's own, which comes up when it likes. */
+const isOurs = ({ ifname }: { readonly ifname?: string }): boolean => ifname !== 'ovs-netdev';
+
+/**
+ * Whether the kernel is still at work on an address: looks for doubles of it, or is to make a link-local one. With the
+ * address come and go routes.
+ */
+function isPending({ host }: UplinkGround): boolean {
+  const links = (JSON.parse(host.ip('-j', '-d', 'addr').stdout) as LinkAddrs[]).filter(isOurs);
+  if (links.some(({ addr_info }) => addr_info.some(({ tentative }) => tentative))) return true;
+  return links.some(({ ifname, flags, operstate, inet6_addr_gen_mode, addr_info }) => {
+    const isUp = flags.includes('LOWER_UP') && !flags.includes('LOOPBACK') && operstate !== 'DOWN';
+    const has = addr_info.some(({ local }) => local?.startsWith('fe80:'));
+    if (!isUp || has || inet6_addr_gen_mode === undefined || inet6_addr_gen_mode === 'none') return false;
+    return host.run('sysctl', ['-n', `net.ipv6.conf.${ifname}.disable_ipv6`]).stdout.trim() === '0';
+  });
+}
+
+const clock = new Int32Array(new SharedArrayBuffer(4));
+
+/**
+ * All addresses, routes of all tables and rules, as `ip -j` prints them, sorted: when the kernel has done its part, so that
+ * two of them tell only what somebody else did between.
+ */
+export function dump(ground: UplinkGround): string[] {
+  const deadline = Date.now() + patience;
+  let before: string[] = [];
+  for (;;) {
+    const now = isPending(ground) ? [] : dumpNow(ground);
+    const isStill = now.length > 0 && difference(before, now).length === 0;
+    if (isStill || Date.now() > deadline) return now.length > 0 ? now : dumpNow(ground);
+    before = now;
+    Atomics.wait(clock, 0, 0, 30);
+  }
+}
+
+/** Whether all is as in a dump, now. */
+export function isAs(ground: UplinkGround, before: readonly string[]): boolean {
+  return difference(before, dumpNow(ground)).length === 0;
+}
+
+function dumpNow({ host }: UplinkGround): string[] {
   const lists = [
     ['addr'],
     ...['-4', '-6'].flatMap((family) => [
@@ -55,8 +107,8 @@ export function dump({ host }: UplinkGround): string[] {
     ]),
   ];
   return lists.flatMap((words) =>
-    (JSON.parse(host.ip('-j', ...words).stdout || '[]') as object[])
-      .filter((entry) => (entry as { ifname?: string }).ifname !== 'ovs-netdev')
+    (JSON.parse(host.ip('-j', ...words).stdout || '[]') as { ifname?: string }[])
+      .filter(isOurs)
       .map((entry) => `${words.join(' ')} ${JSON.stringify(entry).replace(volatile, '')}`)
       .sort(),
   );
@@ -86,7 +138,7 @@ export interface Pinged {
 /** `ping -i 0.01` from the router. */
 export async function startPing({ router }: UplinkGround, ip: string): Promise<Traffic<Pinged>> {
   const child = start([...nsenter(router), 'ping', '-n', '-D', '-i', '0.01', ip]);
-  await soon(() => child.said().includes('icmp_seq='));
+  await soon(() => child.said().includes('icmp_seq='), patience);
   return {
     stop: async () => {
       child.process.kill('SIGINT');
@@ -154,9 +206,9 @@ export async function startTransfer(
   const end = (words: readonly string[], args: readonly string[]) =>
     start([...words, process.execPath, '-e', endScript, '--', ...args]);
   const server = end(nsenter(ground.router), ['', String(port)]);
-  await soon(() => server.said().includes('listens'));
+  await soon(() => server.said().includes('listens'), patience);
   const client = end(nsenter(ground.host.name), [ip, String(port)]);
-  await soon(() => server.said().includes('flows') && client.said().includes('flows'));
+  await soon(() => server.said().includes('flows') && client.said().includes('flows'), patience);
   return {
     stop: async () => {
       const seen: { bytes: number; gap: number; broken?: string }[] = [];

@@ -8,7 +8,15 @@ import path from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { nsenter, ping, runIn, skipUnless } from '../lab.ts';
 import { soon, startOvs } from './agent-ground.ts';
-import { at, startPing, startTransfer, type UplinkGround, uplinkGround } from './uplink-ground.ts';
+import {
+  at,
+  dump,
+  patience,
+  startPing,
+  startTransfer,
+  type UplinkGround,
+  uplinkGround,
+} from './uplink-ground.ts';
 
 interface Address {
   readonly local: string;
@@ -42,8 +50,9 @@ async function advertise(t: TestContext, { host, router }: UplinkGround): Promis
   const child = spawn(command, words, { stdio: 'ignore' });
   child.unref();
   t.after(() => void child.kill('SIGKILL'));
-  await soon(() => addresses(host.name, 'eth0').some(({ temporary }) => temporary === true), 15_000);
-  await soon(() => defaults(host.name, 'eth0').length > 0, 15_000);
+  await soon(() => addresses(host.name, 'eth0').some(({ temporary }) => temporary === true), patience);
+  await soon(() => defaults(host.name, 'eth0').length > 0, patience);
+  dump({ host, router });
 }
 
 function addresses(where: string, link: string): Address[] {
@@ -99,21 +108,21 @@ for (const [kind, network] of Object.entries({ bridge: 'bridge:br0', ovs: 'ovs:o
     assert.deepEqual(routes(host.name, 'eth0'), []);
     host.pipewright(['confirm']);
     // The kernel's own route is there again, and nothing that stood in for it.
-    await soon(() => defaults(host.name, bridge).length === 1);
+    await soon(() => defaults(host.name, bridge).length === 1, patience);
     assert.deepEqual(defaults(host.name, bridge).map(plain), learned && [plain(learned)]);
     for (const { local, scope } of before)
-      assert.ok(ping(router, scope === 'link' ? `${local}%lan` : local, 3), `${local} is reached`);
+      assert.ok(ping(router, scope === 'link' ? `${local}%lan` : local, 5), `${local} is reached`);
     // New temporary addresses are the kernel's business again.
-    await soon(() => addresses(host.name, bridge).some((address) => address.temporary === true));
+    await soon(() => addresses(host.name, bridge).some((address) => address.temporary === true), patience);
     assert.ok(addresses(host.name, bridge).some((address) => address.temporary === true));
 
     host.pipewright(['uplink', 'remove', 'eth0', '--confirm', '0']);
     const back = addresses(host.name, 'eth0');
     for (const { local } of before) assert.ok(locals(back).includes(local), `${local} is on eth0 again`);
-    await soon(() => defaults(host.name, 'eth0').length === 1);
+    await soon(() => defaults(host.name, 'eth0').length === 1, patience);
     assert.deepEqual(defaults(host.name, 'eth0').map(plain), learned && [plain(learned)]);
     for (const { local, scope } of before)
-      assert.ok(ping(router, scope === 'link' ? `${local}%lan` : local, 3), `${local} is reached`);
+      assert.ok(ping(router, scope === 'link' ? `${local}%lan` : local, 5), `${local} is reached`);
     const pinged = await pings.stop();
     const transferred = await transfer.stop();
     t.diagnostic(

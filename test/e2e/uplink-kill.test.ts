@@ -9,14 +9,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ping, run, skipUnless } from '../lab.ts';
 import { soon, startOvs } from './agent-ground.ts';
 import { command } from './support.ts';
-import { at, difference, dump, type UplinkGround, uplinkGround } from './uplink-ground.ts';
+import { at, difference, dump, isAs, patience, type UplinkGround, uplinkGround } from './uplink-ground.ts';
 
+const measures = process.env.PWT_UPLINK_KILLS !== undefined;
 const kills = Number(process.env.PWT_UPLINK_KILLS ?? 8);
 /** System calls of the main thread that change something, as in fault-syscall.test.ts. */
 const changing = 'write,rename,unlink,flock,clone,vfork';
 const confirmMs = 2500;
-/** On top of the time for the confirmation. */
-const graceMs = 2000;
+/** On top of the time for the confirmation; on a machine that does something else as well it says nothing. */
+const graceMs = measures ? 2000 : patience;
 
 interface Direction {
   readonly words: readonly string[];
@@ -64,14 +65,16 @@ for (const [kind, network] of Object.entries({ bridge: 'bridge:br0', ovs: 'ovs:o
       const first = calls.findIndex((call) => call.includes('/run/pipewright') || call.startsWith('flock'));
       assert.ok(first > 0);
       const begun: Record<string, number> = { before: 0, between: 0, after: 0 };
+      let longest = 0;
       for (let i = 0; i < share; i++) {
         // Spread over all calls, at random within each share.
         const where = first + 1 + Math.floor(((i + Math.random()) / share) * (calls.length - first));
-        const found = await killAt(ground, direction, where, calls[where - 1] ?? '');
+        const { found, ms } = await killAt(ground, direction, where, calls[where - 1] ?? '');
         begun[found] = (begun[found] ?? 0) + 1;
+        longest = Math.max(longest, ms);
       }
       t.diagnostic(
-        `${kind} ${direction.words[1]}: right after the kill the host was ${JSON.stringify(begun)}`,
+        `${kind} ${direction.words[1]}: right after the kill the host was ${JSON.stringify(begun)}; as before ${longest} ms after a kill at the latest, of which ${confirmMs} ms are for the confirmation`,
       );
     });
   }
@@ -94,26 +97,32 @@ function waiting({ host }: UplinkGround): number {
   return uplinks.filter(({ state }) => state !== 'up').length;
 }
 
-/** @returns how the host was right after the kill */
-async function killAt(ground: UplinkGround, direction: Direction, nr: number, call: string): Promise<string> {
+/** @returns how the host was right after the kill, and when it was as before */
+async function killAt(
+  ground: UplinkGround,
+  direction: Direction,
+  nr: number,
+  call: string,
+): Promise<{ found: string; ms: number }> {
   const { host, router } = ground;
   const before = dump(ground);
   const inject = `inject=${changing}:signal=KILL:when=${nr}`;
   const flags = ['-qq', '-o', '/dev/null', '-e', `trace=${changing}`, '-e', inject];
   host.run('strace', [...flags, ...command('pipewright', direction.words)], { expect: 'any' });
   const killedAt = performance.now();
-  const isBack = (): boolean => difference(before, dump(ground)).length === 0;
-  const right = isBack() ? 'before' : reads(ground, direction) ? 'after' : 'between';
+  const isBack = (): boolean => isAs(ground, before);
+  const found = isBack() ? 'before' : reads(ground, direction) ? 'after' : 'between';
   const where = `killed at call ${nr}: ${call}`;
   // The time for the confirmation began before the kill, so this is no less strict.
   while (!isBack() && performance.now() - killedAt < confirmMs + graceMs) await sleep(20);
+  const ms = Math.round(performance.now() - killedAt);
   assert.deepEqual(difference(before, dump(ground)), [], `${where}\n${guardOf(ground)}`);
-  assert.ok(ping(router, at.host, 2), `${where}: not reached`);
-  assert.ok(ping(host.name, at.router, 2), `${where}: does not reach`);
+  assert.ok(ping(router, at.host, 5), `${where}: not reached`);
+  assert.ok(ping(host.name, at.router, 5), `${where}: does not reach`);
   // Without another command, nothing is left over.
-  await soon(() => waiting(ground) === 0);
+  await soon(() => waiting(ground) === 0, patience);
   assert.equal(waiting(ground), 0, where);
-  return right;
+  return { found, ms };
 }
 
 /** What there is of the guard, for a failure. */

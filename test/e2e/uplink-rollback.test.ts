@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ping, runIn, skipUnless } from '../lab.ts';
 import { soon } from './agent-ground.ts';
 import { command, line } from './support.ts';
-import { at, difference, dump, type UplinkGround, uplinkGround } from './uplink-ground.ts';
+import { at, difference, dump, isAs, patience, type UplinkGround, uplinkGround } from './uplink-ground.ts';
 
 const add = (confirm: string): string[] => [
   'uplink',
@@ -20,16 +20,22 @@ const add = (confirm: string): string[] => [
   confirm,
 ];
 
-/** Milliseconds until the host is as it was; fails when it is not after `ms`. */
-async function isBack(ground: UplinkGround, before: readonly string[], ms: number): Promise<void> {
-  await soon(() => difference(before, dump(ground)).length === 0, ms);
+/** Waits until the host is as it was, and is reached. */
+async function isBack(ground: UplinkGround, before: readonly string[]): Promise<void> {
+  await soon(() => isAs(ground, before), patience);
   assert.deepEqual(difference(before, dump(ground)), []);
-  assert.ok(ping(ground.router, at.host, 2));
-  assert.ok(ping(ground.host.name, at.router, 2));
+  assert.ok(ping(ground.router, at.host, 5));
+  assert.ok(ping(ground.host.name, at.router, 5));
 }
 
 function journal({ host }: UplinkGround): string {
   return `${host.stateDir}/uplinks/eth0.json`;
+}
+
+/** Milliseconds until the move goes back. */
+function untilDeadline(ground: UplinkGround): number {
+  const { deadline } = JSON.parse(readFileSync(journal(ground), 'utf8')) as { deadline: number };
+  return deadline - Number(process.hrtime.bigint() / 1_000_000n);
 }
 
 /** In the order in which they are run; each begins and ends with the NIC as it was made. */
@@ -38,7 +44,7 @@ const cases: Readonly<Record<string, (ground: UplinkGround, t: TestContext) => P
     const before = dump(ground);
     // Stopped at its last step, the command is watched by nobody but the guard while the cable is pulled.
     const { host, router } = ground;
-    const words = command('pipewright', add('20s'));
+    const words = command('pipewright', add('60s'));
     const calls = host.run('strace', ['-qq', '-e', 'trace=write', ...words]).stderr;
     host.pipewright(['confirm']);
     host.pipewright(['uplink', 'remove', 'eth0', '--confirm', '0']);
@@ -57,7 +63,7 @@ const cases: Readonly<Record<string, (ground: UplinkGround, t: TestContext) => P
       said += text;
     });
     const ended = once(child, 'close');
-    await soon(() => host.ip('link', 'show', 'eth0').stdout.includes('master br0'));
+    await soon(() => host.ip('link', 'show', 'eth0').stdout.includes('master br0'), patience);
     const pid = await stopped(ground);
     runIn(router, 'ip', ['link', 'set', 'lan', 'down']);
     process.kill(pid, 'SIGCONT');
@@ -66,13 +72,13 @@ const cases: Readonly<Record<string, (ground: UplinkGround, t: TestContext) => P
     assert.match(said, /answered before and does not any more; everything is as it was/);
     runIn(router, 'ip', ['link', 'set', 'lan', 'up']);
     runIn(router, 'ip', ['addr', 'replace', `${at.router6}/64`, 'dev', 'lan', 'nodad']);
-    await isBack(ground, before, 5000);
+    await isBack(ground, before);
   },
   'nobody confirms, and the terminal is gone': async (ground) => {
     const before = dump(ground);
     const { host } = ground;
     // A session with a controlling terminal, which is hung up.
-    const words = command('pipewright', add('2s')).join(' ');
+    const words = command('pipewright', add('4s')).join(' ');
     const child = spawn(
       'nsenter',
       [
@@ -84,34 +90,35 @@ const cases: Readonly<Record<string, (ground: UplinkGround, t: TestContext) => P
     const ended = once(child, 'exit');
     await soon(
       () => existsSync(journal(ground)) && readFileSync(journal(ground), 'utf8').includes('"moved"'),
+      patience,
     );
     process.kill(-(child.pid ?? 0), 'SIGKILL');
     await ended;
     assert.equal(host.ip('-br', 'addr', 'show', 'eth0').stdout.includes(at.host), false);
-    await isBack(ground, before, 4000);
+    await isBack(ground, before);
   },
   'the guard is killed as well: the next command puts it back': async (ground) => {
     const before = dump(ground);
     const { host } = ground;
-    host.pipewright(add('2s'));
+    host.pipewright(add('4s'));
     const { pid } = JSON.parse(readFileSync(`${journal(ground)}.guard`, 'utf8')) as { pid: number };
     process.kill(pid, 'SIGKILL');
-    await sleep(2500);
+    await sleep(untilDeadline(ground) + 300);
     assert.ok(host.ip('-br', 'addr', 'show', 'br0').stdout.includes(at.host));
     host.pipewright(['uplink', 'list']);
-    await isBack(ground, before, 1000);
+    await isBack(ground, before);
   },
   'the guard is killed and there is time left: the next command starts another one': async (ground) => {
     const before = dump(ground);
     const { host } = ground;
-    host.pipewright(add('4s'));
+    host.pipewright(add('6s'));
     const guard = (): number =>
       (JSON.parse(readFileSync(`${journal(ground)}.guard`, 'utf8')) as { pid: number }).pid;
     const former = guard();
     process.kill(former, 'SIGKILL');
     host.pipewright(['uplink', 'list']);
     assert.notEqual(guard(), former);
-    await isBack(ground, before, 6000);
+    await isBack(ground, before);
   },
   'a journal of another run of the machine says nothing': async (ground) => {
     const before = dump(ground);
@@ -124,16 +131,15 @@ const cases: Readonly<Record<string, (ground: UplinkGround, t: TestContext) => P
     writeFileSync(journal(ground), text.replace(/"bootId":"[^"]*"/, '"bootId":"another"'));
     assert.equal(host.pipewright(['uplink', 'list']).stdout, 'pipewright has made no uplink\n');
     assert.equal(existsSync(journal(ground)), false);
-    await isBack(ground, before, 0);
+    await isBack(ground, before);
   },
   'a confirmation at the last moment: it stays, or goes back and is told so': async (ground, t) => {
     const before = dump(ground);
     const { host } = ground;
     const ends: string[] = [];
     for (const early of [500, 220, 60]) {
-      host.pipewright(add('1500ms'));
-      const { deadline } = JSON.parse(readFileSync(journal(ground), 'utf8')) as { deadline: number };
-      await sleep(Math.max(0, deadline - Number(process.hrtime.bigint() / 1_000_000n) - early));
+      host.pipewright(add('3s'));
+      await sleep(Math.max(0, untilDeadline(ground) - early));
       const { code, stderr } = host.pipewright(['confirm'], { expect: 'any' });
       ends.push(code === 0 ? 'stays' : 'goes back');
       if (code === 0) {
@@ -141,7 +147,7 @@ const cases: Readonly<Record<string, (ground: UplinkGround, t: TestContext) => P
         assert.ok(host.ip('-br', 'addr', 'show', 'br0').stdout.includes(at.host));
         host.pipewright(['uplink', 'remove', 'eth0', '--confirm', '0']);
       } else assert.match(stderr, /time is over|taken back/);
-      await isBack(ground, before, 3000);
+      await isBack(ground, before);
     }
     t.diagnostic(`confirmed 500, 220 and 60 ms before the end: ${ends.join(', ')}`);
   },
@@ -163,7 +169,7 @@ async function stopped(ground: UplinkGround): Promise<number> {
     still = /^State:\s+T/im.test(readFileSync(`/proc/${pid}/status`, 'utf8')) ? still + 1 : 0;
     return still >= 10;
   };
-  assert.ok((await soon(isStopped)) !== undefined, 'the command was not stopped');
+  assert.ok((await soon(isStopped, patience)) !== undefined, 'the command was not stopped');
   return pid;
 }
 

@@ -4,7 +4,15 @@ import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ping, runIn, skipUnless } from '../lab.ts';
 import { soon, startOvs } from './agent-ground.ts';
-import { at, difference, dump, startTransfer, type UplinkGround, uplinkGround } from './uplink-ground.ts';
+import {
+  at,
+  difference,
+  dump,
+  patience,
+  startTransfer,
+  type UplinkGround,
+  uplinkGround,
+} from './uplink-ground.ts';
 
 const yaml = (network: string): string => `version: 1\nnetworks:\n  lan: ${network}\n`;
 
@@ -26,7 +34,7 @@ test('apply makes a network with an uplink, and takes it back when the file says
   assert.match(applied.stdout, /\+ network lan uplink eth0\n/);
   assert.ok(isMoved(ground, 'br0'));
   assert.equal(host.on('plan').stdout, 'nothing to do\n');
-  assert.ok(ping(router, '10.9.0.7', 2));
+  assert.ok(ping(router, '10.9.0.7', 5));
   // Without the uplink the bridge keeps what is its own.
   host.write(yaml('{ kind: bridge, bridge: br0, hostAddress: 10.77.0.1/24 }'));
   assert.match(host.on('apply', '--yes').stdout, /- network lan uplink eth0\n/);
@@ -59,17 +67,17 @@ test('the agent makes it and keeps it', async (t) => {
   host.write(yaml('{ kind: ovs, bridge: ovs0, uplink: eth0 }'));
   const agent = await host.agent(t);
   assert.ok(isMoved(ground, 'ovs0'));
-  assert.ok(ping(router, at.host, 2));
+  assert.ok(ping(router, at.host, 5));
   // Somebody takes it off: it is put on again.
   host.run('ovs-vsctl', ['del-port', 'eth0']);
-  await soon(() => host.run('ovs-vsctl', ['list-ports', 'ovs0']).stdout.includes('eth0'));
+  await soon(() => host.run('ovs-vsctl', ['list-ports', 'ovs0']).stdout.includes('eth0'), patience);
   assert.ok(host.run('ovs-vsctl', ['list-ports', 'ovs0']).stdout.includes('eth0'));
-  assert.ok(ping(router, at.host, 3));
+  assert.ok(ping(router, at.host, 5));
   await agent.stop('SIGTERM');
   assert.ok(isMoved(ground, 'ovs0'));
   host.pipewright(['destroy']);
   assert.ok(isMoved(ground, 'eth0'));
   await sleep(100);
   runIn(router, 'ip', ['neigh', 'flush', 'dev', 'lan']);
-  assert.ok(ping(router, at.host, 3));
+  assert.ok(ping(router, at.host, 5));
 });

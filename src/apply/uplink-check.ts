@@ -62,9 +62,11 @@ function environmentOf(pid: number): string {
 
 /** Whom the host reaches by a link: its default gateways, and the peer of the SSH session where that is so. */
 export function peersBy(host: Host, state: LinkState, ssh: string | undefined): Peer[] {
-  const gateways = state.routes
-    .filter(({ dst, gateway }) => gateway !== undefined && (dst === undefined || dst.prefixLen === 0))
-    .map(({ gateway = '' }): Peer => ({ ip: gateway, what: 'gateway', how: 'neighbour' }));
+  const defaults = state.routes.filter(({ dst }) => dst === undefined || dst.prefixLen === 0);
+  // A route by a nexthop object does not tell: its gateway is asked whatever it is for.
+  const gateways = [...defaults, ...state.nexthops].flatMap(({ gateway }): Peer[] =>
+    gateway === undefined ? [] : [{ ip: gateway, what: 'gateway', how: 'neighbour' }],
+  );
   const peers = [...new Map(gateways.map((peer) => [peer.ip, peer])).values()];
   const route = ssh === undefined ? undefined : getRoute(host.rtnl, ssh);
   if (ssh === undefined || route?.dev !== state.ifindex) return peers;

@@ -4,6 +4,7 @@ import { hasErrno } from '../errors.ts';
 import { addAddr, delAddr, listAddrs, replaceAddr } from '../kernel/netlink/addr.ts';
 import { addLink, delLink, getLink, listLinks, setLink } from '../kernel/netlink/link.ts';
 import { replaceNeigh } from '../kernel/netlink/neigh.ts';
+import { replaceNexthop } from '../kernel/netlink/nexthop.ts';
 import {
   agedRoute,
   appendRoute,
@@ -17,6 +18,7 @@ import { addRule, delRule } from '../kernel/netlink/rule.ts';
 import { announce, solicitRouters } from '../kernel/packet.ts';
 import { sysctlPath, writeSysctl } from '../kernel/sysctl.ts';
 import type { Addr, Link, RawAttr, Route } from '../model/link.ts';
+import { isOurGroup } from '../model/naming.ts';
 import type { RoutePlace, StandIn, UplinkOp } from '../model/uplink.ts';
 import { ovsMark } from './backends.ts';
 import type { Host } from './host.ts';
@@ -67,6 +69,8 @@ export class UplinkExecutor {
       case 'route.add':
       case 'route.del':
         return this.#route(op);
+      case 'nexthop.set':
+        return this.#nexthop(op);
       case 'rule.add':
         return this.#request(addRule(op.rule), 'EEXIST');
       case 'rule.del':
@@ -129,6 +133,8 @@ export class UplinkExecutor {
     const flags = addr.flags & wantable;
     if (present && (present.flags & wantable) === flags) return;
     if (addr.cidr.family === 4) this.#request(addAddr(link.ifindex, addr), 'EEXIST');
+    // On a link that is down nothing is looked for yet.
+    else if (!link.up) this.#request(addAddr(link.ifindex, { ...addr, flags }), 'EEXIST');
     else this.#addWithoutDetection(link, addr, flags, present !== undefined);
   }
 
@@ -165,6 +171,11 @@ export class UplinkExecutor {
       this.#request(delRoute(route), 'ESRCH');
       this.#request(prependRoute(route), 'EEXIST');
     } else this.#request(place === 'replace' ? replaceRoute(route) : appendRoute(route), 'EEXIST');
+  }
+
+  #nexthop({ link: name, nexthop }: Extract<UplinkOp, { do: 'nexthop.set' }>): void {
+    const link = this.#linkOf(name);
+    if (link) this.#request(replaceNexthop({ ...nexthop, dev: link.ifindex }));
   }
 
   #neigh({ link: name, neigh }: Extract<UplinkOp, { do: 'neigh.add' }>): void {
@@ -216,6 +227,8 @@ export class UplinkExecutor {
       case 'link.up':
       case 'link.down':
         return this.#request(setLink({ name: op.link }, { up: op.do === 'link.up' }), 'ENODEV');
+      case 'bridge.down':
+        return this.#bridgeDown(op.bridge.name);
       case 'mac.set':
         return this.#setMac(op);
       case 'link.ready':
@@ -253,6 +266,13 @@ export class UplinkExecutor {
     if (!link || link.group !== group) return;
     if (listLinks(rtnl).some(({ master }) => master === link.ifindex)) return;
     await rtnl.requestInBackground(delLink(link.ifindex));
+  }
+
+  #bridgeDown(name: string): void {
+    const { rtnl } = this.#host;
+    const { ifindex } = this.#linkOf(name) ?? {};
+    const isUsed = listLinks(rtnl).some(({ master, group }) => master === ifindex && isOurGroup(group));
+    if (!isUsed) this.#request(setLink({ name }, { up: false }), 'ENODEV');
   }
 
   async #setMac({ bridge, mac }: Extract<UplinkOp, { do: 'mac.set' }>): Promise<void> {

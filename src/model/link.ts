@@ -163,6 +163,19 @@ export interface Rule {
   readonly unknown: readonly RawAttr[];
 }
 
+/** A nexthop object by a link, `ip nexthop`: a next hop that routes name by its number. */
+export interface Nexthop {
+  readonly id: number;
+  readonly family: Family;
+  /** ifindex. */
+  readonly dev: number;
+  readonly gateway?: string;
+  /** RTPROT_*. */
+  readonly protocol: number;
+  readonly onlink?: true;
+  readonly unknown: readonly RawAttr[];
+}
+
 /** A neighbour, `ip neigh`; or a forwarding entry of a bridge, `bridge fdb`, which has no `ip`. */
 export interface Neigh {
   readonly ifindex: number;

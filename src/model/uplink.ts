@@ -1,6 +1,6 @@
 /** The words of moving a NIC onto a bridge: what is noted of it, what is done, and how both are written down. */
 import { type Cidr, formatCidr } from './address.ts';
-import type { Addr, Link, Neigh, Route, Rule } from './link.ts';
+import type { Addr, Link, Neigh, Nexthop, Route, Rule } from './link.ts';
 
 /** The bridge that a NIC becomes the uplink of. */
 export interface UplinkBridge {
@@ -27,6 +27,8 @@ export interface LinkState {
   readonly routes: readonly Route[];
   /** Those to its subnets that it does; one that a router advertised does not go with the address. */
   readonly made: readonly Route[];
+  /** Nexthop objects by the link; the routes that name them are not among `routes`: they follow. */
+  readonly nexthops: readonly Nexthop[];
   /** Rules that name the link. */
   readonly rules: readonly Rule[];
   readonly neighs: readonly Neigh[];
@@ -52,8 +54,6 @@ export interface ObservedUplink {
   readonly nicConf: Conf;
   /** All routes of the namespace: where in the order of those of one destination the NIC's stand. */
   readonly routes: readonly Route[];
-  /** Routes of the NIC by a nexthop object. */
-  readonly byNexthopObject: number;
   /** What has the bridge's name. */
   readonly bridge: Link | undefined;
   readonly bridgeKind: 'bridge' | 'ovs' | 'other' | undefined;
@@ -80,6 +80,8 @@ export interface UplinkRecord {
   /** What the bridge had of its own. */
   readonly bridgeBefore: LinkState;
   readonly bridgeMacBefore: string | undefined;
+  /** False of a bridge that was there and down. */
+  readonly bridgeWasUp: boolean;
   readonly bridgeConfBefore: Conf;
   /** The NIC's settings, and those of them that the bridge was given. */
   readonly nicConf: Conf;
@@ -109,6 +111,8 @@ export type UplinkOp =
   | { readonly do: 'bridge.del'; readonly bridge: UplinkBridge; readonly group: number }
   | { readonly do: 'link.up'; readonly link: string }
   | { readonly do: 'link.down'; readonly link: string }
+  /** Unless something of ours has plugged into it meanwhile. */
+  | { readonly do: 'bridge.down'; readonly bridge: UplinkBridge }
   /** Of an Open vSwitch bridge `other_config:hwaddr`; undefined takes that away. */
   | { readonly do: 'mac.set'; readonly bridge: UplinkBridge; readonly mac: string | undefined }
   /** Waits until the link can send: the kernel activates a bridge a moment after its first port. */
@@ -133,6 +137,8 @@ export type UplinkOp =
       readonly place: RoutePlace;
     }
   | { readonly do: 'route.del'; readonly link: string; readonly route: Route; readonly from: number }
+  /** Moves it to the link, and with it the routes that name it. */
+  | { readonly do: 'nexthop.set'; readonly link: string; readonly nexthop: Nexthop }
   | { readonly do: 'rule.add'; readonly rule: Rule }
   | { readonly do: 'rule.del'; readonly rule: Rule }
   | { readonly do: 'neigh.add'; readonly link: string; readonly neigh: Neigh }
@@ -209,6 +215,8 @@ export function describeUplinkOp(op: UplinkOp): string {
     case 'link.up':
     case 'link.down':
       return `ip link set ${op.link} ${op.do === 'link.up' ? 'up' : 'down'}`;
+    case 'bridge.down':
+      return `ip link set ${op.bridge.name} down`;
     case 'mac.set':
       if (op.bridge.kind === 'bridge') return `ip link set ${op.bridge.name} address ${op.mac}`;
       return op.mac === undefined
@@ -231,6 +239,10 @@ export function describeUplinkOp(op: UplinkOp): string {
       return `ip ${routeText(op.route, op.link).replace('%s', op.place)}`;
     case 'route.del':
       return `ip ${routeText(op.route, op.link).replace('%s', 'del')}`;
+    case 'nexthop.set': {
+      const { id, gateway } = op.nexthop;
+      return `ip nexthop replace id ${id}${gateway === undefined ? '' : ` via ${gateway}`} dev ${op.link}`;
+    }
     case 'rule.add':
     case 'rule.del':
       return `ip ${op.rule.family === 6 ? '-6 ' : ''}rule ${op.do === 'rule.add' ? 'add' : 'del'} ${ruleText(op.rule)}`;

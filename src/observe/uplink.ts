@@ -3,6 +3,7 @@ import type { Host } from '../apply/host.ts';
 import { listAddrs } from '../kernel/netlink/addr.ts';
 import { listLinks } from '../kernel/netlink/link.ts';
 import { listNeighs } from '../kernel/netlink/neigh.ts';
+import { listNexthops } from '../kernel/netlink/nexthop.ts';
 import { hasNexthopObject, listRoutes, routeDevs } from '../kernel/netlink/route.ts';
 import { listAllRules } from '../kernel/netlink/rule.ts';
 import { randomBytes } from '../kernel/random.ts';
@@ -48,9 +49,6 @@ export async function observeUplink(
     state: stateOf(host, nicName, nic, routes, rules),
     nicConf: nic ? readLinkConf(netns, nicName) : {},
     routes,
-    byNexthopObject: nic
-      ? routes.filter((route) => hasNexthopObject(route) && routeDevs(route).includes(nic.ifindex)).length
-      : 0,
     bridge: link,
     bridgeKind:
       link === undefined ? undefined : type === 'bridge' ? 'bridge' : type === 'ovs' ? 'ovs' : 'other',
@@ -94,16 +92,18 @@ function stateOf(
   routes: readonly Route[],
   rules: readonly Rule[],
 ): LinkState {
-  if (!link) return { name, ifindex: 0, addrs: [], routes: [], made: [], rules: [], neighs: [] };
+  if (!link)
+    return { name, ifindex: 0, addrs: [], routes: [], made: [], nexthops: [], rules: [], neighs: [] };
   const { ifindex } = link;
   const addrs = listAddrs(rtnl, ifindex);
-  const own = routes.filter((route) => routeDevs(route).includes(ifindex));
+  const own = routes.filter((route) => !hasNexthopObject(route) && routeDevs(route).includes(ifindex));
   return {
     name,
     ifindex,
     addrs,
     routes: own.filter((route) => !madeByKernel(route, addrs)),
     made: own.filter((route) => madeByKernel(route, addrs) && route.table !== localTable),
+    nexthops: listNexthops(rtnl).filter(({ dev }) => dev === ifindex),
     rules: rules.filter(({ iif, oif }) => iif === name || oif === name),
     neighs: listNeighs(rtnl, ifindex).filter(isWorthKeeping),
   };

@@ -121,6 +121,7 @@ function contentOf(move: Move, link: string) {
     addrs: addrs.filter((addr) => !isLinkLocal(addr) && !hasTemporary(addr)).map(addrAdd),
     temporary: addrs.filter(hasTemporary).map(addrAdd),
     linkLocal: addrs.filter(isLinkLocal).map(addrAdd),
+    nexthops: state.nexthops.map((nexthop): UplinkOp => ({ do: 'nexthop.set', link, nexthop })),
     neighs: state.neighs.map((neigh): UplinkOp => ({ do: 'neigh.add', link, neigh })),
     routes: [
       ...routes.map(
@@ -194,6 +195,7 @@ export function toBridge(move: Move, record: UplinkRecord, strict: boolean): Upl
       ? []
       : [sysctl(link, 'ipv6/addr_gen_mode', nicConf['ipv6/addr_gen_mode'] ?? '0')]),
     ...has.routes,
+    ...has.nexthops,
     ...ruleOps(move, 'bridge'),
     ...lossOf(move, nic),
     sysctl(link, 'ipv4/rp_filter', rpFilter),
@@ -218,6 +220,7 @@ export function toNic(move: Move, record: UplinkRecord, strict: boolean): Uplink
     ...has.temporary,
     ...has.neighs,
     ...has.routes,
+    ...has.nexthops,
     ...ruleOps(move, 'nic'),
     // The bridge's route to the subnet is the first of two, and leads nowhere once it has no port.
     ...lossOf({ ...move, state: withoutKept(move) }, link),
@@ -230,6 +233,7 @@ export function toNic(move: Move, record: UplinkRecord, strict: boolean): Uplink
     ...(record.madeGroup === undefined
       ? []
       : [{ do: 'bridge.del', bridge, group: record.madeGroup } satisfies UplinkOp]),
+    ...downAgain(record),
     ...(record.nicWasUp ? [] : [{ do: 'link.down', link: nic } satisfies UplinkOp]),
     { do: 'announce', link: nic },
     { do: 'solicit', link: nic },
@@ -267,6 +271,19 @@ function withoutKept({ state, kept }: Move): LinkState {
   };
 }
 
+/** With its IPv6 addresses, which the kernel takes from a link that goes down. */
+function downAgain({ want, bridgeBefore, bridgeWasUp }: UplinkRecord): UplinkOp[] {
+  if (bridgeWasUp) return [];
+  const { bridge } = want;
+  return [
+    { do: 'bridge.down', bridge },
+    ...bridgeBefore.addrs
+      .filter(({ cidr }) => cidr.family === 6)
+      .reverse()
+      .map((addr): UplinkOp => ({ do: 'addr.add', link: bridge.name, addr })),
+  ];
+}
+
 function restoredMac({ want, bridgeMacBefore, madeGroup, nicMac }: UplinkRecord): UplinkOp[] {
   const { bridge, keepMac } = want;
   if (keepMac || madeGroup !== undefined || bridgeMacBefore === nicMac) return [];
@@ -283,6 +300,7 @@ export function reasonOf(op: UplinkOp, { nic, bridge }: UplinkWant): string {
     case 'addr.add':
     case 'route.add':
     case 'neigh.add':
+    case 'nexthop.set':
     case 'rule.add':
       return `comes from ${'link' in op && op.link === nic ? bridge.name : nic}`;
     case 'addr.del':
@@ -299,6 +317,8 @@ export function reasonOf(op: UplinkOp, { nic, bridge }: UplinkWant): string {
       return op.link === nic ? 'Open vSwitch has its frames' : `as on ${nic}`;
     case 'bridge.del':
       return 'made for this';
+    case 'bridge.down':
+      return 'as it was';
     default:
       return 'for the move';
   }

@@ -77,15 +77,12 @@ function whyPort(
     : { detail: `${name} is a port of ${master?.name ?? `link ${nic.master}`} already` };
 }
 
-function whyBusy(name: string, { riders, byNexthopObject }: ObservedUplink): Reason | undefined {
-  if (riders.length > 0)
-    return {
-      detail: `${riders.join(', ')} ${riders.length > 1 ? 'ride' : 'rides'} on ${name}, and the kernel lets a NIC have either such interfaces or a bridge`,
-      hint: `ip link del ${riders[0]}`,
-    };
-  return byNexthopObject > 0
-    ? { detail: `${byNexthopObject} routes by ${name} use nexthop objects (ip nexthop), which are not moved` }
-    : undefined;
+function whyBusy(name: string, { riders }: ObservedUplink): Reason | undefined {
+  if (riders.length === 0) return undefined;
+  return {
+    detail: `${riders.join(', ')} ${riders.length > 1 ? 'ride' : 'rides'} on ${name}, and the kernel lets a NIC have either such interfaces or a bridge`,
+    hint: `ip link del ${riders[0]}`,
+  };
 }
 
 function whyNotBridge({ bridge, trunks }: UplinkWant, seen: ObservedUplink): Reason | undefined {

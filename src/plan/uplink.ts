@@ -68,12 +68,14 @@ export function planUplinkRemove(
       ({ ip, prefixLen }) => ip === addr.cidr.ip && prefixLen === addr.cidr.prefixLen,
     );
   const former = new Set(bridgeBefore.routes.map(routeKey));
+  const formerNexthops = new Set(bridgeBefore.nexthops.map(({ id }) => id));
   const formerRules = new Set(bridgeBefore.rules.map((rule) => JSON.stringify(rule)));
   const { bridgeState } = seen;
   const state: LinkState = {
     ...bridgeState,
     addrs: bridgeState.addrs.filter((addr) => !isOwn(addr)),
     routes: bridgeState.routes.filter((route) => !former.has(routeKey(route))),
+    nexthops: bridgeState.nexthops.filter(({ id }) => !formerNexthops.has(id)),
     rules: bridgeState.rules
       .filter((rule) => !formerRules.has(JSON.stringify(rule)))
       .map((rule) => renamed(rule, want.bridge.name, want.nic)),
@@ -108,6 +110,7 @@ function recordOf(want: UplinkWant, nic: Link, seen: ObservedUplink): UplinkReco
     madeGroup: seen.bridge ? undefined : seen.group,
     bridgeBefore: seen.bridgeState,
     bridgeMacBefore: want.bridge.kind === 'ovs' ? seen.ovsMac : seen.bridge?.mac,
+    bridgeWasUp: seen.bridge?.up ?? true,
     bridgeConfBefore: seen.bridge
       ? pick(seen.bridgeConf, [...Object.keys(differing(seen)), 'ipv4/rp_filter'])
       : {},

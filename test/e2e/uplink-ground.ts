@@ -66,9 +66,9 @@ const isOurs = ({ ifname }: { readonly ifname?: string }): boolean => ifname !==
  */
 function isPending({ host }: UplinkGround): boolean {
   const links = (JSON.parse(host.ip('-j', '-d', 'addr').stdout) as LinkAddrs[]).filter(isOurs);
-  if (links.some(({ addr_info }) => addr_info.some(({ tentative }) => tentative))) return true;
   return links.some(({ ifname, flags, operstate, inet6_addr_gen_mode, addr_info }) => {
     const isUp = flags.includes('LOWER_UP') && !flags.includes('LOOPBACK') && operstate !== 'DOWN';
+    if (isUp && addr_info.some(({ tentative }) => tentative)) return true;
     const has = addr_info.some(({ local }) => local?.startsWith('fe80:'));
     if (!isUp || has || inet6_addr_gen_mode === undefined || inet6_addr_gen_mode === 'none') return false;
     return host.run('sysctl', ['-n', `net.ipv6.conf.${ifname}.disable_ipv6`]).stdout.trim() === '0';
@@ -101,6 +101,7 @@ export function isAs(ground: UplinkGround, before: readonly string[]): boolean {
 function dumpNow({ host }: UplinkGround): string[] {
   const lists = [
     ['addr'],
+    ['nexthop'],
     ...['-4', '-6'].flatMap((family) => [
       [family, 'route', 'show', 'table', 'all'],
       [family, 'rule'],

@@ -51,7 +51,43 @@ test('a bridge that has a port and an address of its own, where the way of answe
     'route add 10.78.0.0/16 via 10.77.0.9 dev br0',
   ])
     host.ip(...words.split(' '));
-  await thereAndBack(t, ground, 'bridge:br0', 0, ['10.77.0.1/24', '10.9.0.77/24']);
+  await thereAndBack(t, ground, 'bridge:br0', 0, { own: ['10.77.0.1/24', '10.9.0.77/24'] });
+});
+
+test('a bridge that was down, and routes by nexthop objects', async (t) => {
+  if (skipUnless(t, 'root', 'program:ethtool')) return;
+  const ground = await uplinkGround(t, 'umn');
+  const { host } = ground;
+  for (const words of [
+    'link add br0 up type bridge',
+    'link set br0 down',
+    'addr add 10.77.0.1/24 dev br0',
+    'addr add fd77::1/64 dev br0',
+    `nexthop add id 7 via ${at.router} dev eth0`,
+    'nexthop add id 8 group 7',
+    `nexthop add id 9 via ${at.router6} dev eth0`,
+    'route add 10.60.0.0/16 nhid 7',
+    `route add 10.61.0.0/16 nhid 8 src ${at.host}`,
+    '-6 route add fd60::/64 nhid 9',
+  ])
+    host.ip(...words.split(' '));
+  await thereAndBack(t, ground, 'bridge:br0', 0, {
+    own: ['10.77.0.1/24', 'fd77::1/64'],
+    whenMoved: () => {
+      const objects = JSON.parse(host.ip('-j', 'nexthop').stdout) as { id: number; dev?: string }[];
+      assert.deepEqual(
+        objects.map(({ id, dev }) => [id, dev]),
+        [
+          [7, 'br0'],
+          [8, undefined],
+          [9, 'br0'],
+        ],
+      );
+      for (const to of ['10.60.0.1', '10.61.0.1', 'fd60::1'])
+        assert.match(host.ip('route', 'get', to).stdout, / dev br0 /);
+    },
+  });
+  assert.doesNotMatch(host.ip('link', 'show', 'br0').stdout, /,UP/);
 });
 
 /** @returns the longest gap of the ping */
@@ -60,7 +96,7 @@ async function thereAndBack(
   ground: UplinkGround,
   network: string,
   i: number,
-  own: readonly string[] = [],
+  { own = [], whenMoved = () => {} }: { own?: readonly string[]; whenMoved?: () => void } = {},
 ): Promise<number> {
   const { host } = ground;
   const bridge = network.split(':')[1] ?? '';
@@ -68,7 +104,9 @@ async function thereAndBack(
   const ping = await startPing(ground, at.host);
   const transfer = await startTransfer(ground, 5001 + i);
   host.pipewright(['uplink', 'add', 'eth0', '--network', network, '--confirm', '30s']);
-  assert.deepEqual(addressesOn(ground, bridge), [...own, `${at.host}/24`, '10.9.0.6/24', `${at.host6}/64`]);
+  const moved = [...own, `${at.host}/24`, '10.9.0.6/24', `${at.host6}/64`];
+  assert.deepEqual(addressesOn(ground, bridge).sort(), moved.sort());
+  whenMoved();
   assert.deepEqual(addressesOn(ground, 'eth0'), []);
   const pinned = host.ip('-br', 'link', 'show', 'eth0').stdout.split(/\s+/)[2];
   assert.equal(host.ip('-br', 'link', 'show', bridge).stdout.split(/\s+/)[2], pinned);

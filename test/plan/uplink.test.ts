@@ -63,6 +63,7 @@ const nothing = (name: string): LinkState => ({
   addrs: [],
   routes: [],
   made: [],
+  nexthops: [],
   rules: [],
   neighs: [],
 });
@@ -98,7 +99,6 @@ const seen: ObservedUplink = {
   state,
   nicConf: { 'ipv4/rp_filter': '0', 'ipv6/accept_ra': '1', 'ipv6/forwarding': '0', 'ipv6/use_tempaddr': '2' },
   routes: [gateway, subnet, learned],
-  byNexthopObject: 0,
   bridge: undefined,
   bridgeKind: undefined,
   otherUplinks: [],
@@ -138,7 +138,6 @@ const refusals: readonly [string, Partial<ObservedUplink>, Partial<UplinkWant>, 
   ['the loopback interface', { nic: link('eth0', 2, { arphrd: 772 }) }, {}, /loopback/],
   ['not Ethernet', { nic: link('eth0', 2, { arphrd: 32 }) }, {}, /not an Ethernet interface \(type 32\)/],
   ['a NIC with a macvlan', { riders: ['mv0', 'mv1'] }, {}, /mv0, mv1 ride on eth0/],
-  ['routes by nexthop objects', { byNexthopObject: 2 }, {}, /2 routes by eth0 use nexthop objects/],
   [
     'a bridge with another uplink',
     { bridge: link('br0', 3, { kind: 'bridge' }), bridgeKind: 'bridge', otherUplinks: ['eth1'] },

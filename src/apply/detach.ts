@@ -224,6 +224,7 @@ async function observeFacts(
         links.some(({ lower, linkNetnsid }) => linkNetnsid === undefined && lower === bridge.ifindex),
     },
     firewallRule: bridge !== undefined && (await hasFirewallRule(host, bridge.name)),
+    filtersForUplink: bridge !== undefined && host.state.filtersForUplink(bridge.name),
     bridgeShared: staying.some(({ network }) => network.kind === 'bridge' && network.name === bridge?.name),
     ...(await observeOvs(host, record, hostEnd, leavingEnds)),
   };

@@ -88,7 +88,9 @@ async function observeDrop(
     bridge: bridge && {
       ...bridge,
       ports: links.filter(({ master }) => master === bridge.link.ifindex).length,
-      isUsed: records.some(({ network }) => network.kind === 'bridge' && network.name === record.link),
+      isUsed:
+        host.state.filtersForUplink(bridge.link.name) ||
+        records.some(({ network }) => network.kind === 'bridge' && network.name === record.link),
     },
     ovsBridge: record.kind === 'ovs' ? await observeOvsBridge(host, record, ends) : undefined,
     hostLink: hostLink && { ...hostLink, promotes: promotes(host, hostLink.link.name) },

@@ -175,10 +175,9 @@ async function observe(
   record: NetworkRecord | undefined,
 ): Promise<ObservedNetwork> {
   const name = 'bridge' in network ? network.bridge : 'uplink' in network ? network.uplink : undefined;
+  const view = new HostView(host);
   const { link, type } =
-    name === undefined
-      ? { link: undefined, type: undefined }
-      : await observeNetwork(new HostView(host), name);
+    name === undefined ? { link: undefined, type: undefined } : await observeNetwork(view, name);
   const vid = 'uplink' in network && 'vid' in network ? network.vid : undefined;
   const hostName = hostLinkOf(network);
   const hostLink = hostName === undefined ? undefined : exact(host, hostName);
@@ -193,6 +192,8 @@ async function observe(
       link?.kind === 'bridge' && hostName !== undefined && hostName !== link.name
         ? portVlansOf(host.rtnl, link.ifindex)
         : [],
+    uplink:
+      network.kind === 'bridge' && network.vid !== undefined ? view.uplinkOn(network.bridge) : undefined,
     group: groupOf(randomBytes(4).readUInt32LE()),
     formerAddrs: record?.addrs ?? [],
     formerMtu: record?.link === name && record?.mtu?.set === link?.mtu ? record?.mtu?.was : undefined,

@@ -316,7 +316,7 @@ const childHints = {
 };
 
 /** For a bridge. */
-const vlanHints = {
+export const vlanHints = {
   EOPNOTSUPP: "this kernel's bridges do not filter VLANs: use Open vSwitch (ovs:NAME)",
 };
 

@@ -215,6 +215,14 @@ export class StateDir {
     return read<UplinkJournal>(this.#uplinkPath(nic));
   }
 
+  /** Whether an uplink of a Linux bridge needs it to filter VLANs. */
+  filtersForUplink(bridge: string): boolean {
+    return this.uplinks().some(({ record: { want, switched } }) => {
+      const isOnIt = want.bridge.kind === 'bridge' && want.bridge.name === bridge;
+      return isOnIt && (want.trunks.length > 0 || switched.length > 0);
+    });
+  }
+
   writeUplink(journal: UplinkJournal): void {
     this.#write(this.#uplinkPath(journal.nic), journal);
   }

@@ -22,6 +22,8 @@ import { isOurGroup } from '../model/naming.ts';
 import type { RoutePlace, StandIn, UplinkOp } from '../model/uplink.ts';
 import { ovsMark } from './backends.ts';
 import type { Host } from './host.ts';
+import { vlanHints } from './requests.ts';
+import { changeVlans, stopFiltering } from './uplink-vlans.ts';
 
 /** IFA_F_NODAD, and the flags of an address that can be asked for. */
 const noDad = 0x02;
@@ -71,6 +73,14 @@ export class UplinkExecutor {
         return this.#route(op);
       case 'nexthop.set':
         return this.#nexthop(op);
+      case 'vlan.add':
+      case 'vlan.del':
+      case 'altname.add':
+      case 'altname.del':
+      case 'link.change':
+        return changeVlans(this.#host, op);
+      case 'bridge.unfilter':
+        return stopFiltering(this.#host, op.bridge.name);
       case 'rule.add':
         return this.#request(addRule(op.rule), 'EEXIST');
       case 'rule.del':
@@ -237,16 +247,28 @@ export class UplinkExecutor {
         return this.#addPort(op);
       case 'port.del':
         return this.#delPort(op);
+      case 'port.trunks': {
+        const { setPortVlans } = await import('../ovs/port.ts');
+        return setPortVlans(await this.#host.ovs(), op.nic, { trunks: op.trunks }, ovsWait);
+      }
       default:
         return;
     }
   }
 
-  async #addBridge({ bridge, mac, mtu, group }: Extract<UplinkOp, { do: 'bridge.add' }>): Promise<void> {
+  async #addBridge({
+    bridge,
+    mac,
+    mtu,
+    group,
+    filters,
+  }: Extract<UplinkOp, { do: 'bridge.add' }>): Promise<void> {
     if (this.#linkOf(bridge.name)) return;
     if (bridge.kind === 'bridge') {
-      const spec = { kind: 'bridge', name: bridge.name, group, mtu } as const;
-      return this.#request(addLink(mac === undefined ? spec : { ...spec, mac }));
+      const filtering = filters ? ({ vlanFiltering: true } as const) : {};
+      const spec = { kind: 'bridge', name: bridge.name, group, mtu, ...filtering } as const;
+      const request = addLink(mac === undefined ? spec : { ...spec, mac });
+      return this.#request(filters ? { ...request, hints: vlanHints } : request);
     }
     const { addBridge } = await import('../ovs/bridge.ts');
     const otherConfig = mac === undefined ? {} : { hwaddr: mac };

@@ -1,7 +1,10 @@
 /** The uplinks of a topology's networks: made, taken back when they are asked for no more, or changed. */
 import { getLink } from '../kernel/netlink/link.ts';
+import { formatVlans, type PortVlan } from '../model/port-vlan.ts';
 import type { NetworkSpec } from '../model/topology.ts';
 import type { UplinkJournal } from '../model/uplink.ts';
+import { portVlansOf } from '../observe/port-vlans.ts';
+import { ovsTrunks } from '../plan/uplink-vlans.ts';
 import type { Host } from './host.ts';
 import type { Held } from './transaction.ts';
 
@@ -40,24 +43,40 @@ export async function ensureUplink(
   network: WithNic,
   { dryRun, ssh, hold }: NetworkUplinkOptions,
 ): Promise<Done> {
-  if (await isPort(host, network)) return { steps: [] };
+  if (await isAsWanted(host, network)) return { steps: [] };
   const { addUplink } = await import('./uplink.ts');
   const bridge = { kind: network.kind, name: network.bridge };
-  const want = { nic: network.nic, bridge, keepMac: false, trunks: [] };
+  const filtering =
+    network.kind === 'bridge' && network.vlanFiltering ? { vlanFiltering: true as const } : {};
+  const want = { nic: network.nic, bridge, keepMac: false, trunks: network.trunks ?? [], ...filtering };
   const options = { confirmMs: hold ? holdMs : 0, dryRun, ssh, network: network.name };
   const result = await addUplink(host, want, options);
   if (hold && result.toConfirm) hold(await held(host, network.nic));
   return result;
 }
 
-/** Cheap, as the agent asks it all the time. */
-async function isPort(host: Host, { kind, nic, bridge }: WithNic): Promise<boolean> {
+/** Cheap, as the agent asks it all the time. A port that somebody else made carries what that one wants. */
+async function isAsWanted(host: Host, { kind, nic, bridge, trunks = [] }: WithNic): Promise<boolean> {
+  const { want } = host.state.uplink(nic)?.record ?? {};
+  const isOurs = want?.bridge.kind === kind && want.bridge.name === bridge;
+  // What carries all is given what is missing with each attachment.
+  const isLimitSame = (want?.trunks ?? []).join() === trunks.join();
   if (kind === 'ovs') {
     const [db, { getPort }] = await Promise.all([host.ovs(), import('../ovs/port.ts')]);
-    return (await getPort(db, nic))?.bridge === bridge;
+    const port = await getPort(db, nic);
+    if (port?.bridge !== bridge) return false;
+    return !isOurs || [...port.trunks].sort((a, b) => a - b).join() === ovsTrunks(trunks).join();
   }
   const port = getLink(host.rtnl, nic);
-  return port?.master !== undefined && port.master === getLink(host.rtnl, bridge)?.ifindex;
+  if (port?.master === undefined || port.master !== getLink(host.rtnl, bridge)?.ifindex) return false;
+  if (!isOurs || (trunks.length === 0 && isLimitSame)) return true;
+  const tagged = portVlansOf(host.rtnl, port.ifindex).filter(({ untagged }) => !untagged);
+  return isLimitSame && formatVlans(tagged) === formatVlans(limitOf(trunks));
+}
+
+/** With the VLAN that has no tag a trunk of the same number is no other one. */
+function limitOf(trunks: readonly number[]): PortVlan[] {
+  return trunks.map((vid) => ({ vid, pvid: false, untagged: false }));
 }
 
 async function held(host: Host, nic: string): Promise<Held> {

@@ -59,6 +59,7 @@ export function addUplink(host: Host, want: UplinkWant, options: UplinkOptions):
     const undoStandIns = standInsOnNic(plan.record, seen.state);
     const former = formerOf(host, want);
     const record = former ? again(former, plan.record) : plan.record;
+    const from = plan.inPlace ? want.bridge.name : want.nic;
     return run(
       host,
       {
@@ -67,7 +68,7 @@ export function addUplink(host: Host, want: UplinkWant, options: UplinkOptions):
         former,
         plan,
         seen,
-        from: want.nic,
+        from,
         to: want.bridge.name,
         undoStandIns,
         later,
@@ -109,7 +110,12 @@ function formerOf(host: Host, { nic, bridge }: UplinkWant): UplinkRecord | undef
 
 /** What came from the NIC the first time is still what it is given back. */
 function again(former: UplinkRecord, now: UplinkRecord): UplinkRecord {
-  return { ...former, want: now.want, nicAddrs: [...former.nicAddrs, ...now.nicAddrs] };
+  return {
+    ...former,
+    want: now.want,
+    nicAddrs: [...former.nicAddrs, ...now.nicAddrs],
+    switched: [...former.switched, ...now.switched],
+  };
 }
 
 /** Routes that are left to be relearned when the lock is not held any more: that may take seconds. */
@@ -152,12 +158,12 @@ interface Move {
 }
 
 async function run(host: Host, move: Move, options: UplinkOptions): Promise<UplinkResult> {
-  const { record, plan, seen, action } = move;
+  const { record, plan, seen } = move;
   const { nic, bridge } = record.want;
   const steps = plan.steps.map(({ op, because }) => ({ command: describeUplinkOp(op), because }));
   const result = { nic, bridge, steps, reached: [], warnings: [], toConfirm: false };
   if (options.dryRun || steps.length === 0) return result;
-  const state = action === 'add' ? seen.state : seen.bridgeState;
+  const state = move.from === bridge.name ? seen.bridgeState : seen.state;
   const peers = peersBy(host, state, options.ssh);
   const before = await answering(host, move.from, peers, baselineMs);
   const journal = journalOf(move, options);

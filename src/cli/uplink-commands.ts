@@ -34,7 +34,11 @@ const add = buildCommand({
       },
       confirm: confirmTime,
       keepMac: flag("The bridge keeps a MAC address of its own, instead of the NIC's"),
-      trunks: valued('VLANs that an Open vSwitch port carries: 100,200; by default all', 'VIDS'),
+      trunks: valued(
+        'VLANs that the NIC carries with their tags: 100,200; by default all, of a Linux bridge that filters VLANs those used there',
+        'VIDS',
+      ),
+      vlanFiltering: flag('Have a bridge filter VLANs that pipewright did not make'),
       dryRun,
       json,
     },

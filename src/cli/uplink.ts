@@ -31,7 +31,7 @@ interface MoveFlags {
   readonly json: boolean;
 }
 
-export type UplinkAddFlags = MoveFlags & UplinkTexts;
+export type UplinkAddFlags = MoveFlags & UplinkTexts & { readonly vlanFiltering: boolean };
 
 function optionsOf({ confirm, dryRun }: MoveFlags): UplinkOptions {
   return { confirmMs: parseConfirm(confirm), dryRun, ssh: sshPeer() };

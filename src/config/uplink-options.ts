@@ -10,6 +10,7 @@ export interface UplinkTexts {
   readonly confirm?: string | undefined;
   readonly keepMac: boolean;
   readonly trunks?: string | undefined;
+  readonly vlanFiltering?: boolean | undefined;
 }
 
 /** Seconds that a move waits for its confirmation, when nothing else is said. */
@@ -22,8 +23,20 @@ function bad(subject: string, detail: string, hint?: string): PipewrightError {
 }
 
 /** @throws PipewrightError BAD_ARGUMENT */
-export function parseUplink(nic: string, { network, keepMac, trunks }: UplinkTexts): UplinkWant {
-  return { nic: parseNic(nic), bridge: parseBridge(network), keepMac, trunks: parseTrunks(trunks) };
+export function parseUplink(
+  nic: string,
+  { network, keepMac, trunks, vlanFiltering }: UplinkTexts,
+): UplinkWant {
+  const bridge = parseBridge(network);
+  if (vlanFiltering && bridge.kind === 'ovs')
+    throw bad('--vlan-filtering', 'Open vSwitch filters VLANs in any case');
+  return {
+    nic: parseNic(nic),
+    bridge,
+    keepMac,
+    trunks: parseTrunks(trunks),
+    ...(vlanFiltering ? { vlanFiltering } : {}),
+  };
 }
 
 /** @throws PipewrightError BAD_ARGUMENT */

@@ -29,6 +29,12 @@ export interface ObservedOvsPort {
   readonly qinqEthtype?: string | undefined;
 }
 
+/** A NIC that we made a port of a Linux bridge. */
+export interface UplinkPort {
+  readonly name: string;
+  readonly vlans: readonly PortVlan[];
+}
+
 /** The host's side. */
 export interface ObservedHost {
   /** The link that the network is named after: the bridge, the Open vSwitch bridge's local port, the uplink. */
@@ -45,6 +51,11 @@ export interface ObservedHost {
   readonly hostEndPvid?: number | undefined;
   /** The VLANs of the host's end, where it is a port of a bridge that filters them or the attachment says some. */
   readonly portVlans: readonly PortVlan[];
+  /**
+   * The NIC by which what is on the bridge leaves the host, with the VLANs that it carries: where the attachment says some,
+   * and the NIC is to carry all that are used.
+   */
+  readonly uplink?: UplinkPort | undefined;
   /** The NIC that moves into the container. */
   readonly moving: LinkWithAddrs | undefined;
   /** Of a network of virtual functions: the one that is given, or was, and how many there are and could be. */

@@ -271,6 +271,9 @@ function portVlans({ vid, trunks, vlanMode, cvlans, qinqEthtype }: PortVlans): s
     .join('');
 }
 
+/** The VLANs of a bridge's port. */
+export type PortVlanOp = Extract<Operation, { do: 'vlan.add' | 'vlan.del' }>;
+
 /** The command a person would have typed for this operation. GUEST stands for the container's namespace. */
 export function describe(op: Operation): string {
   const ip = 'side' in op && op.side === 'guest' ? 'ip -n GUEST' : 'ip';

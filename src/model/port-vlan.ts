@@ -42,7 +42,7 @@ export function bornVlans(defaultPvid: number | undefined): PortVlan[] {
 }
 
 /** `100-103` as four. */
-function singles(vlans: readonly PortVlan[]): PortVlan[] {
+export function singles(vlans: readonly PortVlan[]): PortVlan[] {
   return vlans.flatMap(({ vid, last = vid, pvid, untagged }) =>
     Array.from({ length: last - vid + 1 }, (_, i) => ({ vid: vid + i, pvid, untagged })),
   );

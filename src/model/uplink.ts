@@ -2,6 +2,9 @@
 import { type Cidr, formatCidr } from './address.ts';
 import type { Addr, Link, Neigh, Nexthop, Route, Rule } from './link.ts';
 
+import { describe, type Operation, type PortVlanOp } from './operation.ts';
+import type { PortVlan } from './port-vlan.ts';
+
 /** The bridge that a NIC becomes the uplink of. */
 export interface UplinkBridge {
   readonly kind: 'bridge' | 'ovs';
@@ -14,8 +17,10 @@ export interface UplinkWant {
   readonly bridge: UplinkBridge;
   /** The bridge keeps a MAC address of its own instead of taking the NIC's. */
   readonly keepMac: boolean;
-  /** VLANs that the port carries; empty: all. */
+  /** VLANs that the port carries with their tags; empty: all, of a bridge that filters VLANs all that are used there. */
   readonly trunks: readonly number[];
+  /** A bridge that somebody else made may be switched to VLAN filtering. */
+  readonly vlanFiltering?: true | undefined;
 }
 
 /** All that a link has of its own and would lose. Routes and addresses as they were read, with the link's own ifindex. */
@@ -46,10 +51,14 @@ export interface ObservedUplink {
   readonly wireless: boolean;
   /** macvlan, macvtap, ipvlan and ipvtap links on the NIC. */
   readonly riders: readonly string[];
+  /** 802.1Q sub-interfaces of the NIC. */
+  readonly vlanLinks: readonly Link[];
   /** The container that the NIC was moved into. */
   readonly takenBy: string | undefined;
   /** The Open vSwitch bridge that the NIC is a port of. */
   readonly ovsBridgeOfNic: string | undefined;
+  /** The NIC is the uplink of this bridge already, and by us. */
+  readonly isOurs: boolean;
   readonly state: LinkState;
   readonly nicConf: Conf;
   /** All routes of the namespace: where in the order of those of one destination the NIC's stand. */
@@ -60,6 +69,12 @@ export interface ObservedUplink {
   /** Its ports that could be uplinks already. */
   readonly otherUplinks: readonly string[];
   readonly bridgeState: LinkState;
+  /** VLANs of the NIC where it is a port already, of the Linux bridge itself, and of all that is on it but the NIC. */
+  readonly nicVlans: readonly PortVlan[];
+  readonly bridgeVlans: readonly PortVlan[];
+  readonly otherVlans: readonly PortVlan[];
+  /** The trunks of the NIC where it is a port of Open vSwitch already. */
+  readonly ovsTrunks: readonly number[];
   /** Of the bridge; where there is none yet, of new links. */
   readonly bridgeConf: Conf;
   /** `other_config:hwaddr` of the Open vSwitch bridge. */
@@ -83,6 +98,9 @@ export interface UplinkRecord {
   /** False of a bridge that was there and down. */
   readonly bridgeWasUp: boolean;
   readonly bridgeConfBefore: Conf;
+  /** The move makes a bridge that filters VLANs; or what has one that is there do so. */
+  readonly filters: boolean;
+  readonly switched: readonly UplinkVlanOp[];
   /** The NIC's settings, and those of them that the bridge was given. */
   readonly nicConf: Conf;
   readonly copied: Conf;
@@ -98,14 +116,25 @@ export interface UplinkRecord {
 /** How a route comes to be: in place of the first of its kind, or behind or before the others. */
 export type RoutePlace = 'replace' | 'append' | 'prepend';
 
+/** What is done about VLANs, in the words of other plans. */
+export type UplinkVlanOp =
+  | PortVlanOp
+  | Extract<Operation, { do: 'altname.add' | 'altname.del' | 'link.change' }>;
+
 /** One change. Links are named: the bridge may not exist yet when the plan is made. */
 export type UplinkOp =
+  | UplinkVlanOp
+  /** Of a bridge that was switched, unless something of ours has plugged into it meanwhile. */
+  | { readonly do: 'bridge.unfilter'; readonly bridge: UplinkBridge }
+  /** Of a port of Open vSwitch. */
+  | { readonly do: 'port.trunks'; readonly nic: string; readonly trunks: readonly number[] }
   | {
       readonly do: 'bridge.add';
       readonly bridge: UplinkBridge;
       readonly mac: string | undefined;
       readonly mtu: number;
       readonly group: number;
+      readonly filters: boolean;
     }
   /** Only when the transaction made it, and nothing else has plugged into it. */
   | { readonly do: 'bridge.del'; readonly bridge: UplinkBridge; readonly group: number }
@@ -162,6 +191,8 @@ export interface UplinkPlan {
   readonly undo: readonly UplinkOp[];
   /** Routes that only the kernel can make; see {@link StandIn}. */
   readonly standIns: readonly StandIn[];
+  /** The NIC is the uplink, and only carries other VLANs. */
+  readonly inPlace?: true;
 }
 
 /**
@@ -205,7 +236,7 @@ export function describeUplinkOp(op: UplinkOp): string {
     case 'bridge.add': {
       const { bridge, mac } = op;
       if (bridge.kind === 'bridge')
-        return `ip link add ${bridge.name}${mac ? ` address ${mac}` : ''} mtu ${op.mtu} type bridge`;
+        return `ip link add ${bridge.name}${mac ? ` address ${mac}` : ''} mtu ${op.mtu} type bridge${op.filters ? ' vlan_filtering 1' : ''}`;
       return `ovs-vsctl add-br ${bridge.name}${mac ? ` -- set bridge ${bridge.name} other-config:hwaddr=${mac}` : ''}`;
     }
     case 'bridge.del':
@@ -215,6 +246,12 @@ export function describeUplinkOp(op: UplinkOp): string {
     case 'link.up':
     case 'link.down':
       return `ip link set ${op.link} ${op.do === 'link.up' ? 'up' : 'down'}`;
+    case 'bridge.unfilter':
+      return `ip link set ${op.bridge.name} type bridge vlan_filtering 0`;
+    case 'port.trunks':
+      return op.trunks.length > 0
+        ? `ovs-vsctl set port ${op.nic} trunks=${op.trunks.join(',')}`
+        : `ovs-vsctl clear port ${op.nic} trunks`;
     case 'bridge.down':
       return `ip link set ${op.bridge.name} down`;
     case 'mac.set':
@@ -254,6 +291,8 @@ export function describeUplinkOp(op: UplinkOp): string {
       return `arping -A -c 1 -I ${op.link} ADDRESS`;
     case 'solicit':
       return `rdisc6 -1 ${op.link}`;
+    default:
+      return describe(op);
   }
 }
 

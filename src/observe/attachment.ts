@@ -111,6 +111,7 @@ async function observeHost(
     hostEndMaster: master?.name,
     hostEndPvid: master?.data.defaultPvid,
     portVlans: vlansOf(netns, want, end?.hostEnd, master),
+    ...(network.kind === 'bridge' && saysVlans(network) ? { uplink: view.uplinkOn(network.name) } : {}),
     moving: moving && { ...withAddrs(netns, moving), ...wirelessOf(moving.name) },
     ...(await observePorts(view, network.kind === 'ovs', end?.hostEnd, master)),
     firewallMissing: firewall && network.kind === 'bridge' && !(await view.isAllowed(network.name)),

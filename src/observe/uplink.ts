@@ -11,9 +11,11 @@ import { readLinkConf } from '../kernel/sysctl.ts';
 import { isWireless } from '../kernel/wireless.ts';
 import type { Link, Neigh, Route, Rule } from '../model/link.ts';
 import { groupOf, isOurGroup } from '../model/naming.ts';
+import type { PortVlan } from '../model/port-vlan.ts';
 import type { LinkState, ObservedUplink, UplinkBridge } from '../model/uplink.ts';
 import { madeByKernel } from '../plan/uplink-routes.ts';
 import { observeNetwork } from './network.ts';
+import { allPortVlans } from './port-vlans.ts';
 import { HostView } from './view.ts';
 
 /** What excludes a NIC from being a bridge's port. */
@@ -45,7 +47,12 @@ export async function observeUplink(
     master: nic?.master === undefined ? undefined : links.find(({ ifindex }) => ifindex === nic.master),
     wireless: isWireless(nicName),
     riders: nic ? ridersOn(nic, links) : [],
+    vlanLinks: links.filter(
+      ({ kind, lower, linkNetnsid }) =>
+        kind === 'vlan' && lower === nic?.ifindex && linkNetnsid === undefined,
+    ),
     takenBy: nic ? undefined : holderOf(host, nicName),
+    isOurs: isOurs(host, nicName, bridge),
     state: stateOf(host, nicName, nic, routes, rules),
     nicConf: nic ? readLinkConf(netns, nicName) : {},
     routes,
@@ -54,6 +61,7 @@ export async function observeUplink(
       link === undefined ? undefined : type === 'bridge' ? 'bridge' : type === 'ovs' ? 'ovs' : 'other',
     otherUplinks: link ? otherUplinks(host, link, links, nicName, ports) : [],
     bridgeState: stateOf(host, bridge.name, link, routes, rules),
+    ...(type === 'bridge' && link ? vlansOn(host, link, links, nic) : noVlans),
     bridgeConf: readLinkConf(netns, link ? bridge.name : 'default'),
     ...ovs,
     rpFilterAll: Number(all['ipv4/rp_filter'] ?? 0),
@@ -62,11 +70,18 @@ export async function observeUplink(
 }
 
 /** What Open vSwitch knows of the two. */
-interface OvsFacts extends Pick<ObservedUplink, 'ovsBridgeOfNic' | 'ovsMac' | 'userspaceDatapath'> {
+interface OvsFacts
+  extends Pick<ObservedUplink, 'ovsBridgeOfNic' | 'ovsTrunks' | 'ovsMac' | 'userspaceDatapath'> {
   readonly ports: readonly string[];
 }
 
-const noOvs: OvsFacts = { ovsBridgeOfNic: undefined, ovsMac: undefined, userspaceDatapath: false, ports: [] };
+const noOvs: OvsFacts = {
+  ovsBridgeOfNic: undefined,
+  ovsTrunks: [],
+  ovsMac: undefined,
+  userspaceDatapath: false,
+  ports: [],
+};
 
 async function observeOvs(host: Host, nic: string, bridgeName: string): Promise<OvsFacts> {
   const [db, { getBridge }, { getPort }, { usableDatapath }] = await Promise.all([
@@ -78,9 +93,30 @@ async function observeOvs(host: Host, nic: string, bridgeName: string): Promise<
   const [bridge, port] = await Promise.all([getBridge(db, bridgeName), getPort(db, nic)]);
   return {
     ovsBridgeOfNic: port?.bridge,
+    ovsTrunks: [...(port?.trunks ?? [])].sort((a, b) => a - b),
     ovsMac: bridge?.otherConfig.hwaddr,
     userspaceDatapath: (bridge?.datapathType ?? (await usableDatapath(db.path))) === 'netdev',
     ports: bridge?.ports ?? [],
+  };
+}
+
+/** Whether we made the NIC the uplink of this bridge. */
+function isOurs({ state }: Host, nic: string, { kind, name }: UplinkBridge): boolean {
+  const { phase, record } = state.uplink(nic) ?? {};
+  return phase === 'settled' && record?.want.bridge.kind === kind && record.want.bridge.name === name;
+}
+
+const noVlans: VlanFacts = { nicVlans: [], bridgeVlans: [], otherVlans: [] };
+type VlanFacts = Pick<ObservedUplink, 'nicVlans' | 'bridgeVlans' | 'otherVlans'>;
+
+function vlansOn({ rtnl }: Host, bridge: Link, links: readonly Link[], nic: Link | undefined): VlanFacts {
+  const all = allPortVlans(rtnl);
+  const of = (ifindex: number | undefined): PortVlan[] => all.get(ifindex ?? 0) ?? [];
+  const others = links.filter(({ master, ifindex }) => master === bridge.ifindex && ifindex !== nic?.ifindex);
+  return {
+    nicVlans: of(nic?.ifindex),
+    bridgeVlans: of(bridge.ifindex),
+    otherVlans: [bridge, ...others].flatMap(({ ifindex }) => of(ifindex)),
   };
 }
 

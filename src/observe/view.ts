@@ -9,8 +9,9 @@ import { listRoutes } from '../kernel/netlink/route.ts';
 import type { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { readSysctl } from '../kernel/sysctl.ts';
 import type { Addr, Link, Route } from '../model/link.ts';
-import type { AttachmentRecord } from '../model/observed.ts';
+import type { AttachmentRecord, UplinkPort } from '../model/observed.ts';
 import type { PortVlan } from '../model/port-vlan.ts';
+import type { UplinkJournal } from '../model/uplink.ts';
 import type { OvsPort } from '../ovs/port.ts';
 import { allPortVlans, portVlansOf } from './port-vlans.ts';
 
@@ -86,6 +87,7 @@ export class HostView {
   readonly #allowed = new Map<string, Promise<boolean>>();
   #ports: Promise<OvsPort[]> | undefined;
   #all: readonly AttachmentRecord[] | undefined;
+  #uplinks: readonly UplinkJournal[] | undefined;
   #records: ReadonlyMap<string, AttachmentRecord> | undefined;
 
   constructor(host: Host, freshness: Freshness = 'fresh') {
@@ -108,6 +110,23 @@ export class HostView {
     if (!this.#once) return this.host.state.records();
     this.#all ??= this.host.state.records();
     return this.#all;
+  }
+
+  /** The NIC that is the uplink of a Linux bridge and carries all VLANs that are used there, where we made it so. */
+  uplinkOn(bridge: string): UplinkPort | undefined {
+    const uplinks = (this.#once ? this.#uplinks : undefined) ?? this.host.state.uplinks();
+    this.#uplinks = uplinks;
+    const found = uplinks.find(
+      ({ phase, record: { want } }) =>
+        phase !== 'moving' &&
+        want.bridge.kind === 'bridge' &&
+        want.bridge.name === bridge &&
+        want.trunks.length === 0,
+    );
+    const link = found && this.netns.link(found.nic);
+    if (!found || link?.name !== found.nic || link.master === undefined) return undefined;
+    if (link.master !== this.netns.link(bridge)?.ifindex) return undefined;
+    return { name: found.nic, vlans: this.netns.portVlans(link.ifindex) };
   }
 
   /** See isAllowed of the firewall. */

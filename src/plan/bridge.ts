@@ -3,10 +3,11 @@ import { PipewrightError } from '../errors.ts';
 import type { BridgeNetwork } from '../model/attachment.ts';
 import type { Link } from '../model/link.ts';
 import { filteringMark, isOurGroup } from '../model/naming.ts';
-import type { Observed } from '../model/observed.ts';
-import type { Operation, Step } from '../model/operation.ts';
+import type { Observed, UplinkPort } from '../model/observed.ts';
+import type { Operation, PortVlanOp, Step } from '../model/operation.ts';
 import {
   bornVlans,
+  carries,
   formatVlans,
   needsFiltering,
   type PortVlan,
@@ -21,6 +22,7 @@ export function planBridge(network: BridgeNetwork, seen: Observed): Step[] {
   return [
     ...(bridge ? raise(bridge) : [addBridge(network, seen.group)]),
     ...planFiltering(network, bridge),
+    ...planOnUplink(seen.host.uplink, wantedVlans(network) ?? []),
     ...(firewallMissing ? [allow(name)] : []),
   ];
 }
@@ -106,6 +108,15 @@ export function unfilter({ name, altnames }: Pick<Link, 'name' | 'altnames'>): O
   return [switchFiltering(name, false, '').op, { do: 'altname.del', name, altname }];
 }
 
+/** The NIC by which what is on a bridge leaves the host carries these VLANs too, with their tags. */
+export function planOnUplink(uplink: UplinkPort | undefined, wanted: readonly PortVlan[]): Step[] {
+  if (!uplink) return [];
+  const missing = wanted.filter(({ vid }) => !carries(uplink.vlans, vid));
+  const goal = missing.map(({ vid }) => ({ vid, pvid: false, untagged: false }));
+  const because = 'what is used on the bridge leaves the host by its uplink';
+  return portVlanOps(uplink.name, goal, []).map((op) => ({ op, because, undo: [{ ...op, do: 'vlan.del' }] }));
+}
+
 /** The VLANs of a port that is new: they go with it. */
 export function planNewPort(network: BridgeNetwork, port: string, bridge: Link | undefined): Step[] {
   const wanted = wantedVlans(network);
@@ -131,10 +142,10 @@ export function portVlanOps(
   link: string,
   wanted: readonly PortVlan[],
   present: readonly PortVlan[],
-): Operation[] {
+): PortVlanOp[] {
   const { add, del } = vlanChanges(wanted, present);
   return [
-    ...add.map((vlan): Operation => ({ do: 'vlan.add', link, vlan })),
-    ...del.map((vlan): Operation => ({ do: 'vlan.del', link, vlan })),
+    ...add.map((vlan): PortVlanOp => ({ do: 'vlan.add', link, vlan })),
+    ...del.map((vlan): PortVlanOp => ({ do: 'vlan.del', link, vlan })),
   ];
 }

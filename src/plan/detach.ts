@@ -37,6 +37,8 @@ export interface DetachFacts {
   readonly firewallRule: boolean;
   /** Whether another attachment of ours is on the same bridge. */
   readonly bridgeShared: boolean;
+  /** Whether an uplink of ours needs the bridge to filter VLANs. */
+  readonly filtersForUplink?: boolean;
 }
 
 /** The steps of a detach, in an order in which each can be repeated when the one after it fails. */
@@ -110,14 +112,16 @@ function dropVlan({ vlanLink, vlanShared }: DetachFacts): Step[] {
   ];
 }
 
-function dropBridge({ bridge, ovsBridge, bridgeShared, firewallRule }: DetachFacts): Step[] {
+function dropBridge(facts: DetachFacts): Step[] {
+  const { bridge, ovsBridge, bridgeShared, firewallRule } = facts;
   const steps: Step[] = [];
   if (bridge && !bridgeShared) {
     if (firewallRule)
       steps.push(
         step({ do: 'firewall.revoke', bridge: bridge.link.name }, 'nothing of ours is on this bridge'),
       );
-    for (const op of unfilter(bridge.link)) steps.push(step(op, 'nothing of ours is on this bridge'));
+    const switched = facts.filtersForUplink ? [] : unfilter(bridge.link);
+    for (const op of switched) steps.push(step(op, 'nothing of ours is on this bridge'));
     if (isOurGroup(bridge.link.group) && bridge.otherPorts === 0 && !bridge.hasAddrs) {
       steps.push(
         step({ do: 'link.del', side: 'host', name: bridge.link.name }, 'made for this, and without ports'),

@@ -4,11 +4,11 @@ import { broadcastOf, type Cidr, formatCidr } from '../model/address.ts';
 import { childModeOf } from '../model/attachment.ts';
 import type { Addr, Link, Route } from '../model/link.ts';
 import { hostIfnameFor, vlanIfnameFor } from '../model/naming.ts';
-import { type NetworkType, promotion } from '../model/observed.ts';
+import { type NetworkType, promotion, type UplinkPort } from '../model/observed.ts';
 import type { Operation, PlannedLink, Side, Step } from '../model/operation.ts';
 import { carries, needsFiltering, type PortVlan } from '../model/port-vlan.ts';
 import type { NetworkSpec } from '../model/topology.ts';
-import { planFiltering } from './bridge.ts';
+import { planFiltering, planOnUplink } from './bridge.ts';
 import { saved } from './kept.ts';
 
 /** Bytes; of a link that is given none. */
@@ -28,6 +28,8 @@ export interface ObservedNetwork {
   readonly hostRoutes?: readonly Route[] | undefined;
   /** The VLANs that the bridge itself carries, where the host has addresses in one of them. */
   readonly selfVlans: readonly PortVlan[];
+  /** See ObservedHost. */
+  readonly uplink?: UplinkPort | undefined;
   readonly group: number;
   /** Addresses that an earlier version of the file asked for. */
   readonly formerAddrs: readonly Cidr[];
@@ -195,12 +197,15 @@ function planSelfVlan(bridge: string, vid: number, name: string, seen: ObservedN
 
 function planSelf(
   { bridge, vid }: { readonly bridge: string; readonly vid?: number },
-  { selfVlans }: ObservedNetwork,
+  { selfVlans, uplink }: ObservedNetwork,
 ): Step[] {
-  if (vid === undefined || carries(selfVlans, vid)) return [];
+  if (vid === undefined) return [];
   const vlan: PortVlan = { vid, pvid: false, untagged: false };
+  const onUplink = planOnUplink(uplink, [vlan]);
+  if (carries(selfVlans, vid)) return onUplink;
   const op = (verb: 'vlan.add' | 'vlan.del'): Operation => ({ do: verb, link: bridge, self: true, vlan });
-  return [step(op('vlan.add'), `the bridge itself does not carry VLAN ${vid}`, [op('vlan.del')])];
+  const because = `the bridge itself does not carry VLAN ${vid}`;
+  return [step(op('vlan.add'), because, [op('vlan.del')]), ...onUplink];
 }
 
 function planHostAddrs(network: NetworkSpec, seen: ObservedNetwork): Step[] {

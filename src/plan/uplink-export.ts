@@ -4,6 +4,7 @@
  */
 import { type Cidr, formatCidr } from '../model/address.ts';
 import type { LinkState, UplinkBridge } from '../model/uplink.ts';
+import { ovsTrunks, usualPvid } from './uplink-vlans.ts';
 
 /** The systems. */
 export const exportTargets = ['netplan', 'networkd', 'ifupdown', 'nmcli'] as const;
@@ -102,7 +103,10 @@ const to = ({ dst }: ExportedRoute): string => (dst ? formatCidr(dst) : 'default
 function netplan({ nic, bridge, mac, addresses, dhcp4, ra, routes, trunks }: UplinkFacts): ExportedFile[] {
   const ovs = bridge.kind === 'ovs';
   const text = lines(
-    trunks.length > 0 && '# netplan has no words for trunks: Open vSwitch keeps them itself.',
+    trunks.length > 0 &&
+      (ovs
+        ? '# netplan has no words for trunks: Open vSwitch keeps them itself.'
+        : `# netplan has no words for VLAN filtering: pipewright uplink add ${nic} --network bridge:${bridge.name} --trunks ${trunks.join(',')}`),
     'network:',
     '  version: 2',
     '  ethernets:',
@@ -135,18 +139,25 @@ function netplan({ nic, bridge, mac, addresses, dhcp4, ra, routes, trunks }: Upl
   return [{ path: `/etc/netplan/60-${bridge.name}.yaml`, text }];
 }
 
-function networkd({ nic, bridge, mac, addresses, dhcp4, ra, routes }: UplinkFacts): ExportedFile[] {
+function networkd({ nic, bridge, mac, addresses, dhcp4, ra, routes, trunks }: UplinkFacts): ExportedFile[] {
   const ovs = bridge.kind === 'ovs';
   const netdev = lines(
     ['[NetDev]', `Name=${bridge.name}`, 'Kind=bridge'],
     mac !== undefined && `MACAddress=${mac}`,
     ['', '[Bridge]', 'STP=no', 'ForwardDelaySec=0'],
+    trunks.length > 0 && 'VLANFiltering=yes',
   );
   const port = lines(
     ovs && '# Open vSwitch keeps the bridge and its port itself.',
     ['[Match]', `Name=${nic}`, '', '[Network]'],
     !ovs && `Bridge=${bridge.name}`,
     ['LinkLocalAddressing=no', 'DHCP=no', 'IPv6AcceptRA=no'],
+    !ovs && trunks.length > 0
+      ? [
+          ...['', '[BridgeVLAN]', `PVID=${usualPvid}`, `EgressUntagged=${usualPvid}`],
+          ...trunks.flatMap((vid) => ['', '[BridgeVLAN]', `VLAN=${vid}`]),
+        ]
+      : [],
   );
   const own = lines(
     ['[Match]', `Name=${bridge.name}`, '', '[Network]'],
@@ -178,7 +189,7 @@ function ifupdown(facts: UplinkFacts): ExportedFile[] {
         `iface ${nic} inet manual`,
         '    ovs_type OVSPort',
         `    ovs_bridge ${bridge.name}`,
-        ...(trunks.length > 0 ? [`    ovs_options trunks=${trunks.join(',')}`] : []),
+        ...(trunks.length > 0 ? [`    ovs_options trunks=${ovsTrunks(trunks).join(',')}`] : []),
       ]
     : [`iface ${nic} inet manual`];
   const how = ovs
@@ -192,6 +203,8 @@ function ifupdown(facts: UplinkFacts): ExportedFile[] {
         '    bridge_stp off',
         '    bridge_fd 0',
         ...(mac === undefined ? [] : [`    bridge_hw ${mac}`]),
+        ...(trunks.length > 0 ? [`    up ip link set ${bridge.name} type bridge vlan_filtering 1`] : []),
+        ...trunks.map((vid) => `    up bridge vlan add dev ${nic} vid ${vid}`),
       ];
   const text = lines(
     `# Instead of what /etc/network/interfaces says of ${nic}.`,
@@ -254,15 +267,21 @@ function nmcli({ nic, bridge, mac, addresses, dhcp4, ra, routes, trunks }: Uplin
           add(
             `type bridge con-name ${name} ifname ${name} bridge.stp no`,
             ...(mac === undefined ? [] : [`bridge.mac-address ${mac}`]),
+            ...(trunks.length > 0 ? ['bridge.vlan-filtering yes'] : []),
             ...ip,
           ),
-          add(`type ethernet con-name ${name}-${nic} ifname ${nic} master ${name}`),
+          add(
+            `type ethernet con-name ${name}-${nic} ifname ${nic} master ${name}`,
+            ...(trunks.length > 0
+              ? [`bridge-port.vlans '${usualPvid} pvid untagged, ${trunks.join(', ')}'`]
+              : []),
+          ),
         )
       : lines(
           add(`type ovs-bridge con-name ${name} ifname ${name}`),
           add(
             `type ovs-port con-name ${name}-${nic}-port ifname ${nic} master ${name}`,
-            ...(trunks.length > 0 ? [`ovs-port.trunks ${trunks.join(',')}`] : []),
+            ...(trunks.length > 0 ? [`ovs-port.trunks ${ovsTrunks(trunks).join(',')}`] : []),
           ),
           add(`type ethernet con-name ${name}-${nic} ifname ${nic} master ${name}-${nic}-port`),
           add(`type ovs-port con-name ${name}-port ifname ${name} master ${name}`),

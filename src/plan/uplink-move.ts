@@ -7,6 +7,7 @@
  */
 import { networkOf } from '../model/address.ts';
 import type { Addr, Link, Route, Rule } from '../model/link.ts';
+import { bornVlans, type PortVlan } from '../model/port-vlan.ts';
 import type {
   Conf,
   LinkState,
@@ -16,6 +17,7 @@ import type {
   UplinkStep,
   UplinkWant,
 } from '../model/uplink.ts';
+import { portVlanOps } from './bridge.ts';
 import {
   hasSubnetRoute,
   inOrder,
@@ -25,6 +27,7 @@ import {
   standInFor,
   subnetRoute,
 } from './uplink-routes.ts';
+import { ovsTrunks } from './uplink-vlans.ts';
 
 /** The two links of a move. */
 export interface Move {
@@ -36,6 +39,10 @@ export interface Move {
   readonly routes: readonly Route[];
   readonly nicConf: Conf;
   readonly userspaceDatapath: boolean;
+  /** The VLANs that the NIC carries as a port of a Linux bridge; undefined: it does not filter. */
+  readonly vlans: readonly PortVlan[] | undefined;
+  /** The VLAN that the bridge gives a new port. */
+  readonly defaultPvid: number;
   /** Addresses that the bridge has of its own. */
   readonly kept: readonly Addr[];
 }
@@ -63,13 +70,21 @@ const noAutoconf = '1';
 /** The bridge as it has to be before it has a port: made, or with the NIC's MAC address and settings. */
 export function planBridge(record: UplinkRecord, present: Link | undefined): UplinkStep[] {
   const { bridge, keepMac } = record.want;
+  const filter = record.switched.map((op) => step(op, 'the bridge is to filter VLANs'));
   const { name } = bridge;
   const mac = keepMac ? undefined : record.nicMac;
   const conf = Object.entries(record.copied).map(([key, value]) =>
     step(sysctl(name, key, value), `as on ${record.want.nic}`),
   );
   if (record.madeGroup !== undefined) {
-    const add: UplinkOp = { do: 'bridge.add', bridge, mac, mtu: record.nicMtu, group: record.madeGroup };
+    const add: UplinkOp = {
+      do: 'bridge.add',
+      bridge,
+      mac,
+      mtu: record.nicMtu,
+      group: record.madeGroup,
+      filters: record.filters,
+    };
     return [
       step(add, 'there is no such bridge'),
       step(sysctl(name, 'ipv6/addr_gen_mode', noAutoconf), 'its link-local address comes with the rest'),
@@ -77,8 +92,12 @@ export function planBridge(record: UplinkRecord, present: Link | undefined): Upl
     ];
   }
   const isPinned = bridge.kind === 'ovs' ? record.bridgeMacBefore === mac : present?.mac === mac;
-  if (mac === undefined || isPinned) return conf;
-  return [step({ do: 'mac.set', bridge, mac }, 'leases and neighbours know this MAC address'), ...conf];
+  if (mac === undefined || isPinned) return [...filter, ...conf];
+  return [
+    ...filter,
+    step({ do: 'mac.set', bridge, mac }, 'leases and neighbours know this MAC address'),
+    ...conf,
+  ];
 }
 
 function isLinkLocal({ cidr }: Addr): boolean {
@@ -186,7 +205,8 @@ export function toBridge(move: Move, record: UplinkRecord, strict: boolean): Upl
     { do: 'link.up', link },
     ...has.addrs,
     ...has.neighs,
-    { do: 'port.add', bridge, nic, trunks: want.trunks, group },
+    { do: 'port.add', bridge, nic, trunks: bridge.kind === 'ovs' ? ovsTrunks(want.trunks) : [], group },
+    ...(move.vlans ? portVlanOps(nic, move.vlans, bornVlans(move.defaultPvid)) : []),
     { do: 'link.ready', link },
     // Now, so that the kernel's question to routers leaves the host, and temporary addresses are not given up at once.
     ...has.temporary,
@@ -230,6 +250,7 @@ export function toNic(move: Move, record: UplinkRecord, strict: boolean): Uplink
     ...(move.userspaceDatapath ? [sysctl(nic, 'ipv6/addr_gen_mode', mode)] : []),
     ...Object.entries(record.bridgeConfBefore).map(([key, value]) => sysctl(link, key, value)),
     ...restoredMac(record),
+    ...(record.switched.length > 0 ? [{ do: 'bridge.unfilter', bridge } satisfies UplinkOp] : []),
     ...(record.madeGroup === undefined
       ? []
       : [{ do: 'bridge.del', bridge, group: record.madeGroup } satisfies UplinkOp]),
@@ -318,7 +339,11 @@ export function reasonOf(op: UplinkOp, { nic, bridge }: UplinkWant): string {
     case 'bridge.del':
       return 'made for this';
     case 'bridge.down':
+    case 'bridge.unfilter':
       return 'as it was';
+    case 'vlan.add':
+    case 'vlan.del':
+      return `what has no tag is the host's, and VLANs are carried with their tags`;
     default:
       return 'for the move';
   }

@@ -107,10 +107,11 @@ function whyNotBridge({ bridge, trunks }: UplinkWant, seen: ObservedUplink): Rea
       detail: `STP is on on ${name}: a new port would carry nothing for 30 s`,
       hint: `ip link set ${name} type bridge stp_state 0`,
     };
-  if (trunks.length > 0 && kind === 'bridge')
+  const taken = seen.vlanLinks.find(({ data }) => data.vid !== undefined && trunks.includes(data.vid));
+  if (taken)
     return {
-      detail: 'a Linux bridge limits VLANs only where it filters them, which is not made here',
-      hint: 'use ovs:NAME, or: bridge vlan add dev NIC vid VID',
+      detail: `what comes with tag ${taken.data.vid} goes to ${taken.name} before the bridge sees it`,
+      hint: `ip link del ${taken.name}`,
     };
   return undefined;
 }

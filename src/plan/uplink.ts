@@ -22,14 +22,18 @@ import {
 } from './uplink-move.ts';
 import { checkUplink } from './uplink-refusals.ts';
 import { isLearned, standInFor } from './uplink-routes.ts';
+import { filters, planUplinkTrunks, switchOps, uplinkVlans, usualPvid } from './uplink-vlans.ts';
 
 /** A NIC becomes the uplink of a bridge; no steps when it is. @throws PipewrightError UPLINK_REFUSED */
 export function planUplinkAdd(want: UplinkWant, seen: ObservedUplink): UplinkPlan & { record: UplinkRecord } {
   const nic = checkUplink(want, seen);
   const record = recordOf(want, nic, seen);
-  if (nic.master !== undefined && nic.master === seen.bridge?.ifindex)
-    return { steps: [], undo: [], standIns: [], record };
-  if (seen.ovsBridgeOfNic === want.bridge.name) return { steps: [], undo: [], standIns: [], record };
+  const isPort = nic.master !== undefined && nic.master === seen.bridge?.ifindex;
+  if (isPort || seen.ovsBridgeOfNic === want.bridge.name) {
+    const { ops, undo } = planUplinkTrunks(want, seen);
+    const because = 'the uplink is to carry other VLANs';
+    return { steps: ops.map((op) => ({ op, because })), undo, standIns: [], record, inPlace: true };
+  }
   const move: Move = {
     nic: want.nic,
     bridge: want.bridge,
@@ -37,6 +41,8 @@ export function planUplinkAdd(want: UplinkWant, seen: ObservedUplink): UplinkPla
     routes: seen.routes,
     nicConf: seen.nicConf,
     userspaceDatapath: want.bridge.kind === 'ovs' && seen.userspaceDatapath,
+    vlans: uplinkVlans(want, seen),
+    defaultPvid: seen.bridge?.data.defaultPvid ?? usualPvid,
     kept: seen.bridgeState.addrs,
   };
   const strict = isStrict(seen);
@@ -87,6 +93,9 @@ export function planUplinkRemove(
     routes: seen.routes,
     nicConf: record.nicConf,
     userspaceDatapath: record.userspaceDatapath,
+    // As they are now: somebody may have added some.
+    vlans: seen.nicVlans.length > 0 ? seen.nicVlans : undefined,
+    defaultPvid: seen.bridge?.data.defaultPvid ?? usualPvid,
     kept: bridgeState.addrs.filter(isOwn),
   };
   const strict = isStrict(seen);
@@ -110,6 +119,8 @@ function recordOf(want: UplinkWant, nic: Link, seen: ObservedUplink): UplinkReco
     madeGroup: seen.bridge ? undefined : seen.group,
     bridgeBefore: seen.bridgeState,
     bridgeMacBefore: want.bridge.kind === 'ovs' ? seen.ovsMac : seen.bridge?.mac,
+    filters: filters(want, seen),
+    switched: switchOps(want, seen),
     bridgeWasUp: seen.bridge?.up ?? true,
     bridgeConfBefore: seen.bridge
       ? pick(seen.bridgeConf, [...Object.keys(differing(seen)), 'ipv4/rp_filter'])

@@ -38,6 +38,10 @@ test('what is wrong is told in one line', () => {
     [() => parseUplink('eth0', { network: 'macvlan:eth1', keepMac: false }), /bridge:NAME or ovs:NAME/],
     [() => parseUplink('eth0', { network: 'bridge:', keepMac: false }), /the name of a bridge is empty/],
     [() => parseUplink('eth0', { network, keepMac: false, trunks: '1,x' }), /"x" is not a VLAN id/],
+    [
+      () => parseUplink('eth0', { network: 'ovs:ovs0', keepMac: false, vlanFiltering: true }),
+      /Open vSwitch filters VLANs in any case/,
+    ],
     [() => parseTarget('ifcfg'), /one of netplan, networkd, ifupdown, nmcli/],
   ];
   for (const [act, why] of wrong) assert.throws(act, refused(why));

@@ -220,7 +220,7 @@ allow-ovs0 eth0
 iface eth0 inet manual
     ovs_type OVSPort
     ovs_bridge ovs0
-    ovs_options trunks=100,200
+    ovs_options trunks=0,100,200
 
 auto ovs0
 iface ovs0 inet dhcp
@@ -244,13 +244,42 @@ nmcli connection add type ethernet con-name br0-eth0 ifname eth0 master br0
     printed('nmcli', leased),
     `## undefined
 nmcli connection add type ovs-bridge con-name ovs0 ifname ovs0
-nmcli connection add type ovs-port con-name ovs0-eth0-port ifname eth0 master ovs0 ovs-port.trunks 100,200
+nmcli connection add type ovs-port con-name ovs0-eth0-port ifname eth0 master ovs0 ovs-port.trunks 0,100,200
 nmcli connection add type ethernet con-name ovs0-eth0 ifname eth0 master ovs0-eth0-port
 nmcli connection add type ovs-port con-name ovs0-port ifname ovs0 master ovs0
 nmcli connection add type ovs-interface con-name ovs0-if ifname ovs0 master ovs0-port 802-3-ethernet.cloned-mac-address 02:00:00:00:00:01 ipv4.method auto ipv6.method auto
 `,
   ],
 ];
+
+const trunk: UplinkFacts = {
+  ...leased,
+  trunks: [100, 200],
+  bridge: { kind: 'bridge', name: 'br0' },
+};
+
+test('trunks of a Linux bridge, which filters VLANs then', () => {
+  const lines = (target: 'netplan' | 'networkd' | 'ifupdown' | 'nmcli'): string[] =>
+    printed(target, trunk)
+      .split(/\n| (?=bridge)/)
+      .filter((line) => /vlan|VID|EgressUntagged/i.test(line));
+  assert.deepEqual(lines('netplan'), [
+    '# netplan has no words for VLAN filtering: pipewright uplink add eth0 --network',
+  ]);
+  assert.deepEqual(lines('networkd'), [
+    'VLANFiltering=yes',
+    ...['[BridgeVLAN]', 'PVID=1', 'EgressUntagged=1', '[BridgeVLAN]', 'VLAN=100', '[BridgeVLAN]', 'VLAN=200'],
+  ]);
+  assert.deepEqual(lines('ifupdown'), [
+    'bridge vlan_filtering 1',
+    'bridge vlan add dev eth0 vid 100',
+    'bridge vlan add dev eth0 vid 200',
+  ]);
+  assert.deepEqual(lines('nmcli'), [
+    'bridge.vlan-filtering yes ipv4.method auto ipv6.method auto',
+    "bridge-port.vlans '1 pvid untagged, 100, 200'",
+  ]);
+});
 
 for (const [name, text, wanted] of golden) test(name, () => assert.equal(text, wanted));
 

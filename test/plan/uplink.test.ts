@@ -94,8 +94,10 @@ const seen: ObservedUplink = {
   master: undefined,
   wireless: false,
   riders: [],
+  vlanLinks: [],
   takenBy: undefined,
   ovsBridgeOfNic: undefined,
+  isOurs: false,
   state,
   nicConf: { 'ipv4/rp_filter': '0', 'ipv6/accept_ra': '1', 'ipv6/forwarding': '0', 'ipv6/use_tempaddr': '2' },
   routes: [gateway, subnet, learned],
@@ -103,6 +105,10 @@ const seen: ObservedUplink = {
   bridgeKind: undefined,
   otherUplinks: [],
   bridgeState: nothing('br0'),
+  nicVlans: [],
+  bridgeVlans: [],
+  otherVlans: [],
+  ovsTrunks: [],
   bridgeConf: { 'ipv6/accept_ra': '1', 'ipv6/forwarding': '0', 'ipv6/use_tempaddr': '0' },
   ovsMac: undefined,
   userspaceDatapath: false,
@@ -118,6 +124,15 @@ const at = (ops: readonly UplinkOp[], is: (op: UplinkOp) => boolean): number => 
   assert.ok(found >= 0);
   return found;
 };
+
+const native = { vid: 1, pvid: true, untagged: true } as const;
+const tagged = (vid: number, last?: number) => ({
+  vid,
+  ...(last === undefined ? {} : { last }),
+  pvid: false,
+  untagged: false,
+});
+const filtering = link('br0', 3, { kind: 'bridge', data: { vlanFiltering: true, defaultPvid: 1 } });
 
 const refusals: readonly [string, Partial<ObservedUplink>, Partial<UplinkWant>, RegExp][] = [
   ['a Wi-Fi interface', { wireless: true }, {}, /eth0 is a Wi-Fi interface/],
@@ -150,7 +165,31 @@ const refusals: readonly [string, Partial<ObservedUplink>, Partial<UplinkWant>, 
     {},
     /br0 is an Open vSwitch bridge, not a Linux bridge/,
   ],
-  ['trunks on a Linux bridge', {}, { trunks: [100] }, /a Linux bridge limits VLANs only where/],
+  [
+    'a bridge that filters VLANs and has none without a tag itself',
+    { bridge: filtering, bridgeKind: 'bridge', bridgeVlans: [{ vid: 7, pvid: false, untagged: false }] },
+    {},
+    /br0 itself carries nothing without a tag/,
+  ],
+  [
+    'a trunk that a sub-interface of the NIC has',
+    { vlanLinks: [link('eth0.100', 5, { kind: 'vlan', data: { vid: 100 } })] },
+    { trunks: [100] },
+    /what comes with tag 100 goes to eth0.100 before the bridge sees it/,
+  ],
+  [
+    'other VLANs of a port that somebody else made',
+    {
+      bridge: filtering,
+      bridgeKind: 'bridge',
+      bridgeVlans: [{ vid: 1, pvid: true, untagged: true }],
+      nic: link('eth0', 2, { master: 3 }),
+      master: filtering,
+      nicVlans: [{ vid: 1, pvid: true, untagged: true }],
+    },
+    { trunks: [100] },
+    /eth0 is a port of br0 already, by somebody else, and carries other VLANs/,
+  ],
 ];
 
 for (const [name, more, wanted, why] of refusals) {
@@ -257,4 +296,123 @@ test('what the bridge got meanwhile goes back with the NIC, and its own stays', 
   );
   assert.deepEqual(added, ['10.0.0.99']);
   assert.ok(steps.some(({ op }) => op.do === 'rule.add' && op.rule.iif === 'eth0'));
+});
+
+const vlanText = (ops: readonly UplinkOp[]): string[] =>
+  ops.map(describeUplinkOp).filter((text) => /vlan|trunks/.test(text));
+
+test('trunks on a Linux bridge: with their tags, and the host without one', () => {
+  assert.deepEqual(vlanText(opsOf({}, { ...want, trunks: [100, 200] })), [
+    'ip link add br0 address 02:00:00:00:00:01 mtu 1500 type bridge vlan_filtering 1',
+    'bridge vlan add dev eth0 vid 100',
+    'bridge vlan add dev eth0 vid 200',
+  ]);
+  // Without a limit, of a bridge that is new, VLANs are not filtered.
+  assert.deepEqual(vlanText(opsOf()), []);
+});
+
+test('on a bridge that filters VLANs the uplink carries what is used there, and without a tag what the bridge itself does', () => {
+  const there = { bridge: filtering, bridgeKind: 'bridge', bridgeVlans: [native] } as const;
+  const otherVlans = [
+    native,
+    tagged(100),
+    { vid: 200, pvid: true, untagged: true },
+    tagged(300, 302),
+    tagged(100),
+  ];
+  const ops = opsOf({ ...there, otherVlans });
+  assert.deepEqual(vlanText(ops), [
+    'bridge vlan add dev eth0 vid 100',
+    'bridge vlan add dev eth0 vid 200',
+    'bridge vlan add dev eth0 vid 300-302',
+  ]);
+  assert.ok(at(ops, (op) => op.do === 'port.add') < at(ops, (op) => op.do === 'vlan.add'));
+  assert.ok(at(ops, (op) => op.do === 'vlan.add') < at(ops, (op) => op.do === 'route.add'));
+  assert.deepEqual(vlanText(opsOf({ ...there, otherVlans }, { ...want, trunks: [100] })), [
+    'bridge vlan add dev eth0 vid 100',
+  ]);
+  const host = { ...there, bridgeVlans: [{ vid: 10, pvid: true, untagged: true }, tagged(1)] };
+  assert.deepEqual(vlanText(opsOf({ ...host, otherVlans: host.bridgeVlans })), [
+    'bridge vlan add dev eth0 vid 1',
+    'bridge vlan add dev eth0 vid 10 pvid untagged',
+  ]);
+});
+
+test('a bridge is switched to filtering where it is ours, or the user says so; and is switched back', () => {
+  const trunks = [100];
+  const plain = (group: number) =>
+    ({
+      bridge: link('br0', 3, { kind: 'bridge', group, data: { vlanFiltering: false, defaultPvid: 1 } }),
+      bridgeKind: 'bridge',
+      bridgeVlans: [native],
+    }) as const;
+  const ours = planUplinkAdd({ ...want, trunks }, { ...seen, ...plain(0x70000009) });
+  assert.deepEqual(vlanText(ours.steps.map(({ op }) => op)), [
+    'ip link set br0 type bridge vlan_filtering 1',
+    'bridge vlan add dev eth0 vid 100',
+  ]);
+  assert.deepEqual(vlanText(ours.undo), ['ip link set br0 type bridge vlan_filtering 0']);
+  assert.throws(
+    () => opsOf(plain(0), { ...want, trunks }),
+    (error: unknown) => error instanceof PipewrightError && error.code === 'VLAN_FILTERING_OFF',
+  );
+  assert.deepEqual(vlanText(opsOf(plain(0), { ...want, trunks, vlanFiltering: true })).slice(0, 2), [
+    'ip link property add dev br0 altname pipewright-vlan-filtering-br0',
+    'ip link set br0 type bridge vlan_filtering 1',
+  ]);
+});
+
+test('the trunks of an uplink are changed in place, and changed back', () => {
+  const there = {
+    ...seen,
+    isOurs: true,
+    nic: link('eth0', 2, { master: 3 }),
+    master: filtering,
+    bridge: filtering,
+    bridgeKind: 'bridge',
+    bridgeVlans: [native],
+    nicVlans: [native, tagged(100, 101)],
+    otherVlans: [native, tagged(300)],
+  } as const;
+  const { steps, undo, inPlace } = planUplinkAdd({ ...want, trunks: [101, 200] }, there);
+  assert.equal(inPlace, true);
+  assert.deepEqual(
+    steps.map(({ op }) => describeUplinkOp(op)),
+    ['bridge vlan add dev eth0 vid 200', 'bridge vlan del dev eth0 vid 100'],
+  );
+  assert.deepEqual(undo.map(describeUplinkOp), [
+    'bridge vlan add dev eth0 vid 100',
+    'bridge vlan del dev eth0 vid 200',
+  ]);
+  // Without a limit what is missing is added, and nothing is taken away.
+  assert.deepEqual(vlanText(planUplinkAdd(want, there).steps.map(({ op }) => op)), [
+    'bridge vlan add dev eth0 vid 300',
+  ]);
+  assert.deepEqual(planUplinkAdd(want, { ...there, isOurs: false }).steps, []);
+});
+
+test('trunks on Open vSwitch leave the host what has no tag, and are changed in place', () => {
+  const ovs = { kind: 'ovs', name: 'ovs0' } as const;
+  const wanted = { ...want, bridge: ovs, trunks: [100, 200] };
+  assert.deepEqual(vlanText(opsOf({}, wanted)), ['ovs-vsctl add-port ovs0 eth0 trunks=0,100,200']);
+  const there = { ovsBridgeOfNic: 'ovs0', ovsTrunks: [0, 100], isOurs: true } as const;
+  const { steps, undo } = planUplinkAdd(wanted, { ...seen, ...there });
+  assert.deepEqual(vlanText(steps.map(({ op }) => op)), ['ovs-vsctl set port eth0 trunks=0,100,200']);
+  assert.deepEqual(vlanText(undo), ['ovs-vsctl set port eth0 trunks=0,100']);
+  assert.deepEqual(planUplinkAdd({ ...wanted, trunks: [100] }, { ...seen, ...there }).steps, []);
+  assert.deepEqual(vlanText(opsOf(there, { ...wanted, trunks: [] })), ['ovs-vsctl clear port eth0 trunks']);
+});
+
+test('an uplink that was removed and goes back carries the VLANs that it had', () => {
+  const { record } = planUplinkAdd(want, {
+    ...seen,
+    bridge: filtering,
+    bridgeKind: 'bridge',
+    bridgeVlans: [native],
+  });
+  const nicVlans = [native, tagged(400)];
+  const bridgeState = { ...state, name: 'br0', ifindex: 3 };
+  const there = { ...seen, bridge: filtering, bridgeState, bridgeVlans: [native], nicVlans };
+  const { undo } = planUplinkRemove(record, there, []);
+  assert.deepEqual(vlanText(undo), ['bridge vlan add dev eth0 vid 400']);
 });

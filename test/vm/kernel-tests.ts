@@ -11,6 +11,7 @@ export const kernelTests: readonly GuestTests[] = [
   { file: 'test/kernel/netlink/bridge-vlan.test.ts' },
   { file: 'test/e2e/bridge-vlan.test.ts' },
   { file: 'test/e2e/guest-vlan.test.ts' },
+  { file: 'test/e2e/uplink-vlan.test.ts' },
   { file: 'test/e2e/child-modes.test.ts' },
   { file: 'test/ovs/bridge.test.ts' },
   { file: 'test/ovs/port.test.ts' },
@@ -31,5 +32,7 @@ export const allowedSkips: Readonly<Record<string, string>> = {
   'a bridge whose datapath cannot be opened is refused and taken back':
     'this kernel has the openvswitch module',
   'a kernel whose bridges filter no VLANs says EOPNOTSUPP': 'the kernel has vlan-filtering',
+  'a kernel whose bridges filter no VLANs: trunks of an uplink are refused, and nothing is changed':
+    'the kernel has vlan-filtering',
   'pipework: err-dhcp-client-missing': 'this machine fails: ! command -v dhclient',
 };

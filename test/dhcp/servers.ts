@@ -113,7 +113,7 @@ type Words = (scratch: string, offered: Offered, host: number) => string[];
 const wordsOf: Record<ServerProgram, Words> = {
   dnsmasq: (
     scratch,
-    { network = usual, pool, wide, lease, t1, t2, mtu, routes = [], authoritative = true },
+    { network = usual, pool, wide, lease, t1, t2, mtu, routes = [], authoritative = true, behindRelay },
     host,
   ) => [
     ...['dnsmasq', '--keep-in-foreground', '--port=0', '--conf-file=/dev/null', '--interface=s0'],
@@ -124,13 +124,28 @@ const wordsOf: Record<ServerProgram, Words> = {
       : `--dhcp-range=${network}.${pool[0]},${network}.${pool[1]},255.255.255.0,${lease}`,
     '--dhcp-lease-max=5000',
     ...[`--dhcp-leasefile=${scratch}/leases`, `--pid-file=${scratch}/pid`],
-    ...[`--dhcp-option=3,${network}.${host}`, `--dhcp-option=6,${network}.53`, '--dhcp-option=15,lan.test'],
+    ...[
+      `--dhcp-option=3,${network}.${behindRelay === undefined ? host : 254}`,
+      `--dhcp-option=6,${network}.53`,
+      '--dhcp-option=15,lan.test',
+    ],
     ...(t1 === undefined ? [] : [`--dhcp-option=58,${t1}s`]),
     ...(t2 === undefined ? [] : [`--dhcp-option=59,${t2}s`]),
     ...(mtu === undefined ? [] : [`--dhcp-option=26,${mtu}`]),
     ...(routes.length === 0 ? [] : [`--dhcp-option=121,${routes.join(',').replaceAll(' ', ',')}`]),
   ],
-  kea: (scratch, { network = usual, pool, lease, t1, t2, mtu, routes = [], authoritative = true }, host) => {
+  kea: (scratch, offered, host) => {
+    const {
+      network = usual,
+      pool,
+      lease,
+      t1,
+      t2,
+      mtu,
+      routes = [],
+      authoritative = true,
+      behindRelay,
+    } = offered;
     const option = (name: string, data: string) => ({ name, data });
     const config = {
       Dhcp4: {
@@ -146,7 +161,7 @@ const wordsOf: Record<ServerProgram, Words> = {
         ...(t2 === undefined ? {} : { 'rebind-timer': t2 }),
         authoritative,
         'option-data': [
-          option('routers', `${network}.${host}`),
+          option('routers', `${network}.${behindRelay === undefined ? host : 254}`),
           option('domain-name-servers', `${network}.53`),
           option('domain-name', 'lan.test'),
           ...(mtu === undefined ? [] : [option('interface-mtu', String(mtu))]),

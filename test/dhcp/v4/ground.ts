@@ -2,7 +2,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { TestContext } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { applyLease, hasLease, removeLease } from '../../../src/dhcp/apply.ts';
 import { clientIdOf } from '../../../src/dhcp/identity.ts';
 import { Dhcp4Client, leaseClock } from '../../../src/dhcp/v4/client.ts';
@@ -145,9 +144,7 @@ export function clientIn(t: TestContext, netns: string, given: Partial<ClientIde
     client,
     events,
     bound: async () => {
-      const isBound = (): boolean => client.status().state === 'BOUND';
-      for (let waitedMs = 0; !isBound() && waitedMs < 15_000; waitedMs += 20) await sleep(20);
-      if (!isBound()) throw new Error(`not bound: ${JSON.stringify(client.status())}`);
+      await until('it is bound', () => client.status().state === 'BOUND');
       return cidrs(netns, 'eth1')[0] ?? '';
     },
   };

@@ -1,74 +1,102 @@
 /** What happens on a LAN: servers that end, two of them, none, rogues, addresses that somebody has, relays. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { type DhcpMessage, encodeMessage, messageTypes } from '../../../src/dhcp/v4/message.ts';
 import { cidrs, ipLink, ipRoutes, run, runIn, skipUnless } from '../../lab.ts';
+import { programOf, type ServerProgram, serverPrograms } from '../servers.ts';
 import { until } from '../support.ts';
 import { answerTo, fakeServer, serverFrame, sign } from './fake-server.ts';
 import { type Capture, clientIn, type Lan, lan, spawnIn } from './ground.ts';
 
-test('a server that ends: the lease is held to its end, then goes, and another is got from its successor', async (t) => {
-  if (skipUnless(t, 'root', 'program:kea-dhcp4', 'program:tcpdump')) return;
-  const net = await lan(t, 'end');
-  const server = await net.server('kea');
-  await server.start({ pool: [50, 59], lease: 8, t1: 3, t2: 6 });
-  const guest = await net.guest('c');
-  const seen = await net.capture();
-  const { client, events, bound } = clientIn(t, guest);
-  client.start();
-  const address = await bound();
-  await server.stop();
-  await until('T2', () => client.status().state === 'REBINDING');
-  assert.deepEqual(cidrs(guest, 'eth1'), [address]);
-  await until('its end', () => events.length > 1);
-  assert.match(events[1] ?? '', /the lease of 10\.77\.0\.50 ended, and no server renewed it/);
-  assert.deepEqual(cidrs(guest, 'eth1'), []);
-  assert.deepEqual(ipRoutes(guest), []);
-  assert.match(client.status().reason ?? '', /ended/);
-  await server.start({ pool: [50, 59], lease: 60 });
-  assert.equal(await bound(), address);
-  const kinds = seen.messages().map((message) => message.replace(' 0.0.0.0.68 > 255.255.255.255.67', ''));
-  const renewals = kinds.filter((kind) => kind.startsWith('Request 10.77.0.50'));
-  assert.deepEqual(
-    [...new Set(renewals)],
-    ['Request 10.77.0.50.68 > 10.77.0.1.67', 'Request 10.77.0.50.68 > 255.255.255.255.67'],
-  );
-});
+/** The same with each of the servers, at the same time. `nr` makes names of it. */
+function withEach(
+  what: string,
+  body: (t: TestContext, program: ServerProgram, suffix: string) => Promise<void>,
+): void {
+  test(what, { concurrency: serverPrograms.length }, async (t) => {
+    const each = serverPrograms.map((program, nr) =>
+      t.test(program, async (own) => {
+        if (skipUnless(own, 'root', `program:${programOf[program]}`, 'program:tcpdump')) return;
+        await body(own, program, `${nr}`);
+      }),
+    );
+    await Promise.all(each);
+  });
+}
 
-test('two servers: the first good offer is taken, with its server named', async (t) => {
-  if (skipUnless(t, 'root', 'program:dnsmasq', 'program:dhcpd', 'program:tcpdump')) return;
+withEach(
+  'a server that ends: the lease is held to its end, and is asked for of whoever comes',
+  async (t, program, nr) => {
+    const net = await lan(t, `end${nr}`);
+    const server = await net.server(program);
+    // dnsmasq gives no less than two minutes, so there the end is not waited for.
+    const isLong = program === 'dnsmasq';
+    await server.start({ pool: [50, 59], lease: isLong ? 120 : 16, t1: 3, t2: 7 });
+    const guest = await net.guest('c');
+    const seen = await net.capture();
+    const { client, events, bound } = clientIn(t, guest);
+    client.start();
+    const address = await bound();
+    const ip = address.replace('/24', '');
+    await server.stop();
+    await until('T2', () => client.status().state === 'REBINDING');
+    assert.deepEqual(cidrs(guest, 'eth1'), [address]);
+    if (!isLong) {
+      await until('its end', () => events.some((event) => event.startsWith('unbind')));
+      assert.equal(events.at(-1), `unbind ${ip}: the lease of ${ip} ended, and no server renewed it`);
+      assert.deepEqual(cidrs(guest, 'eth1'), []);
+      assert.deepEqual(ipRoutes(guest), []);
+      assert.match(client.status().reason ?? '', /ended/);
+    }
+    await server.start({ pool: [50, 59], lease: 120 });
+    // Of a lease that has so much left it asks again in a minute, or when its link comes back.
+    if (isLong) client.linkup();
+    assert.equal(await bound(), address);
+    const messages = seen.messages();
+    const [renewal, rebinding] = [`Request ${ip}.68 > 10.77.0.1.67`, `Request ${ip}.68 > 255.255.255.255.67`];
+    const renewals = messages.filter((message) => message.startsWith(`Request ${ip}`));
+    assert.deepEqual([...new Set(renewals)], [renewal, rebinding]);
+    // One that was over is asked for anew.
+    assert.equal(messages.filter((message) => message.startsWith('Discover')).length > 1, !isLong);
+  },
+);
+
+test('three servers: the first good offer is taken, with its server named', async (t) => {
+  if (skipUnless(t, 'root', 'program:dnsmasq', 'program:kea-dhcp4', 'program:dhcpd', 'program:tcpdump'))
+    return;
   const net = await lan(t, 'two');
-  const [one, two] = [await net.server('dnsmasq', 1), await net.server('dhcpd', 2)];
-  await one.start({ pool: [50, 50], lease: 600, authoritative: false });
-  await two.start({ pool: [60, 60], lease: 600, authoritative: false });
+  for (const [at, program] of serverPrograms.entries()) {
+    const server = await net.server(program, at + 1);
+    const host = 50 + 10 * at;
+    await server.start({ pool: [host, host], lease: 600, authoritative: false });
+  }
   const seen = await net.capture();
   const first = await net.guest('a');
   const a = clientIn(t, first);
   a.client.start();
   const got = await a.bound();
-  assert.match(got, /^10\.77\.0\.[56]0\/24$/);
-  await until(
-    'both have offered',
-    () => seen.messages().filter((message) => message.startsWith('Offer')).length === 2,
-  );
-  const requests = seen.lines().filter((line) => line.includes('length 1: Request'));
-  assert.equal(requests.length, 1);
-  assert.match(
-    requests[0] ?? '',
-    new RegExp(`Server-ID \\(54\\), length 4: ${a.client.status().lease?.server}`),
+  assert.match(got, /^10\.77\.0\.[567]0\/24$/);
+  await until('all have offered', () => countOf(seen, 'Offer') === 3);
+  const [request = '', ...more] = seen.lines().filter((line) => line.includes('length 1: Request'));
+  assert.deepEqual(more, []);
+  const { server = '' } = a.client.status().lease ?? {};
+  assert.ok(request.includes(`Server-ID (54), length 4: ${server}`), request);
+  assert.deepEqual(
+    seen.messages().filter((message) => message.startsWith('ACK')),
+    [`ACK ${server}.67 > ${got.replace('/24', '')}.68`],
   );
   assert.deepEqual(cidrs(first, 'eth1'), [got]);
 });
 
-test('a pool that is exhausted, until somebody gives an address back', async (t) => {
-  if (skipUnless(t, 'root', 'program:dnsmasq')) return;
-  const net = await lan(t, 'one');
-  const server = await net.server('dnsmasq');
+withEach('a pool that is exhausted, until somebody gives an address back', async (t, program, nr) => {
+  const net = await lan(t, `one${nr}`);
+  const server = await net.server(program);
   await server.start({ pool: [50, 50], lease: 600 });
   const [first, second] = [await net.guest('a'), await net.guest('b')];
   const a = clientIn(t, first);
   a.client.start();
   assert.equal(await a.bound(), '10.77.0.50/24');
+  const seen = await net.capture();
   const b = clientIn(t, second);
   b.client.start();
   await until('it has asked twice', () => b.client.status().reason !== undefined);
@@ -76,9 +104,15 @@ test('a pool that is exhausted, until somebody gives an address back', async (t)
     [b.client.status().state, b.client.status().reason],
     ['SELECTING', 'no DHCP server answers'],
   );
+  assert.ok(countOf(seen, 'Discover') > 1);
+  assert.equal(countOf(seen, 'Offer'), 0);
   assert.deepEqual(cidrs(second, 'eth1'), []);
   a.client.release();
   assert.equal(await b.bound(), '10.77.0.50/24');
+  assert.equal(
+    seen.messages().find((message) => message.startsWith('Release')),
+    'Release 10.77.0.50.68 > 10.77.0.1.67',
+  );
 });
 
 /** Messages of a kind that have passed. */
@@ -189,62 +223,71 @@ function makeRoom(net: Lan, ...guests: readonly string[]): void {
   for (const guest of guests) run('ip', ['-n', guest, 'link', 'set', 'eth1', 'mtu', '9000']);
 }
 
-test('an address that another host has is declined, and its holder keeps it', async (t) => {
-  if (skipUnless(t, 'root', 'program:dnsmasq', 'program:tcpdump')) return;
-  const net = await lan(t, 'dup');
-  const server = await net.server('dnsmasq');
-  await server.start({ pool: [50, 50], lease: 600 });
+withEach('an address that another host has is declined, and its holder keeps it', async (t, program, nr) => {
+  const net = await lan(t, `dup${nr}`);
+  const server = await net.server(program);
+  await server.start({ pool: [50, 51], lease: 600 });
   const holder = await net.guest('h');
-  run('ip', ['-n', holder, 'addr', 'add', '10.77.0.50/24', 'dev', 'eth1']);
+  // One of the two is offered first; its holder has it whichever it is.
   const guest = await net.guest('c');
   const seen = await net.capture();
-  const { client, events } = clientIn(t, guest);
+  for (const ip of ['10.77.0.50', '10.77.0.51'])
+    run('ip', ['-n', holder, 'addr', 'add', `${ip}/24`, 'dev', 'eth1']);
+  const { client, events, bound } = clientIn(t, guest);
   client.start();
   await until('it is declined', () => client.status().state === 'DECLINED');
   const mac = ipLink(holder, 'eth1')?.address;
-  assert.equal(client.status().reason, `10.77.0.50 was refused: ${mac} has it`);
-  await until('tcpdump tells', () => seen.messages().some((message) => message.startsWith('Decline')));
-  const [line = ''] = seen.lines().filter((text) => text.includes('Decline'));
+  const [, ip = ''] = /^(\S+) was refused/.exec(client.status().reason ?? '') ?? [];
+  assert.equal(client.status().reason, `${ip} was refused: ${mac} has it`);
+  await until('tcpdump tells', () => countOf(seen, 'Decline') > 0);
+  const [line = ''] = seen.lines().filter((text) => text.includes('length 1: Decline'));
   assert.match(line, /0\.0\.0\.0\.68 > 255\.255\.255\.255\.67/);
-  assert.match(line, /Requested-IP \(50\), length 4: 10\.77\.0\.50/);
+  assert.ok(line.includes(`Requested-IP (50), length 4: ${ip}`), line);
   assert.match(line, /Server-ID \(54\), length 4: 10\.77\.0\.1/);
   assert.match(line, /Client-ID \(61\)/);
   assert.deepEqual(events, []);
   assert.deepEqual(cidrs(guest, 'eth1'), []);
-  await until('the server has put it aside', () => server.log().includes('DHCPDECLINE'));
-  assert.deepEqual(cidrs(holder, 'eth1'), ['10.77.0.50/24']);
+  await until('the server has put it aside', () => /DHCPDECLINE|DHCP4_DECLINE/.test(server.log()));
+  assert.equal(cidrs(holder, 'eth1').length, 2);
+  // The other one is free by now.
+  const other = ip === '10.77.0.50' ? '10.77.0.51' : '10.77.0.50';
+  run('ip', ['-n', holder, 'addr', 'del', `${other}/24`, 'dev', 'eth1']);
+  assert.equal(await bound(), `${other}/24`);
 });
 
-test("through a relay: its option 82 is the server's to see, the client neither sends nor needs it", async (t) => {
-  if (skipUnless(t, 'root', 'program:dhcrelay', 'program:dhcpd', 'program:tcpdump')) return;
-  const net = await lan(t, 'rel');
-  const relay = await net.guest('r');
-  run('ip', ['-n', relay, 'addr', 'add', '10.77.0.254/24', 'dev', 'eth1']);
-  // The server is behind the relay, on a network of its own.
-  const far = await lan(t, 'far');
-  const server = await far.server('dhcpd');
-  run('ip', ['-n', far.name, 'link', 'add', 'wire', 'type', 'veth', 'peer', 'name', 'far', 'netns', relay]);
-  run('ip', ['-n', far.name, 'link', 'set', 'wire', 'master', 'br0', 'up']);
-  run('ip', ['-n', relay, 'link', 'set', 'far', 'up']);
-  run('ip', ['-n', relay, 'addr', 'add', '10.88.0.254/24', 'dev', 'far']);
-  runIn(relay, 'sysctl', ['-qw', 'net.ipv4.ip_forward=1']);
-  await server.start({ pool: [50, 59], lease: 60, t1: 2, t2: 30, behindRelay: '10.88.0' });
-  run('ip', ['-n', server.netns, 'route', 'add', '10.77.0.0/24', 'via', '10.88.0.254']);
-  spawnIn(t, relay, 'dhcrelay', ['-4', '-d', '-a', '-iu', 'far', '-id', 'eth1', '10.88.0.1']);
-  await until('the relay listens', () => runIn(relay, 'ss', ['-Hlun', 'sport', '=', '67']).stdout !== '');
-  const [near, beyond] = [await net.capture(), await far.capture()];
-  const guest = await net.guest('c');
-  const { client, events, bound } = clientIn(t, guest);
-  client.start();
-  assert.match(await bound(), /^10\.77\.0\.5\d\/24$/);
-  assert.ok(
-    beyond.lines().some((line) => line.includes('Agent-Information (82)') && line.includes('Discover')),
-  );
-  for (const line of near.lines().filter((text) => text.includes('.68 > ')))
-    assert.doesNotMatch(line, /Agent-Information/);
-  // Renewed with the server itself, which is on another network.
-  await until('it is renewed', () => events.length > 1);
-  assert.ok(
-    beyond.messages().some((message) => /^Request 10\.77\.0\.5\d\.68 > 10\.88\.0\.1\.67$/.test(message)),
-  );
-});
+withEach(
+  "through a relay: its option 82 is the server's to see, the client neither sends nor needs it",
+  async (t, program, nr) => {
+    if (skipUnless(t, 'program:dhcrelay')) return;
+    const net = await lan(t, `rel${nr}`);
+    const relay = await net.guest('r');
+    run('ip', ['-n', relay, 'addr', 'add', '10.77.0.254/24', 'dev', 'eth1']);
+    // The server is behind the relay, on a network of its own.
+    const far = await lan(t, `far${nr}`);
+    const server = await far.server(program);
+    run('ip', ['-n', far.name, 'link', 'add', 'wire', 'type', 'veth', 'peer', 'name', 'far', 'netns', relay]);
+    run('ip', ['-n', far.name, 'link', 'set', 'wire', 'master', 'br0', 'up']);
+    run('ip', ['-n', relay, 'link', 'set', 'far', 'up']);
+    run('ip', ['-n', relay, 'addr', 'add', '10.88.0.254/24', 'dev', 'far']);
+    runIn(relay, 'sysctl', ['-qw', 'net.ipv4.ip_forward=1']);
+    const times = program === 'dnsmasq' ? { lease: 120, t1: 3, t2: 60 } : { lease: 60, t1: 2, t2: 30 };
+    await server.start({ pool: [50, 59], ...times, behindRelay: '10.88.0' });
+    run('ip', ['-n', server.netns, 'route', 'add', '10.77.0.0/24', 'via', '10.88.0.254']);
+    spawnIn(t, relay, 'dhcrelay', ['-4', '-d', '-a', '-iu', 'far', '-id', 'eth1', '10.88.0.1']);
+    await until('the relay listens', () => runIn(relay, 'ss', ['-Hlun', 'sport', '=', '67']).stdout !== '');
+    const [near, beyond] = [await net.capture(), await far.capture()];
+    const guest = await net.guest('c');
+    const { client, events, bound } = clientIn(t, guest);
+    client.start();
+    assert.match(await bound(), /^10\.77\.0\.5\d\/24$/);
+    await until('tcpdump tells', () =>
+      beyond.lines().some((line) => line.includes('Agent-Information (82)') && line.includes('Discover')),
+    );
+    for (const line of near.lines().filter((text) => text.includes('.68 > ')))
+      assert.doesNotMatch(line, /Agent-Information/);
+    // Renewed with the server itself, which is on another network.
+    await until('it is renewed', () => events.length > 1);
+    const renewal = /^Request 10\.77\.0\.5\d\.68 > 10\.88\.0\.1\.67$/;
+    await until('tcpdump tells', () => beyond.messages().some((message) => renewal.test(message)));
+  },
+);

@@ -25,10 +25,10 @@ const { renameSync, writeFileSync } = require('node:fs');
 const file = process.env.PWT_WATCH;
 const delay = monitorEventLoopDelay({ resolution: 5 });
 delay.enable();
-let cpu = process.cpuUsage();
+let cpu;
 let most = 0;
 const look = () => {
-  const { user, system } = process.cpuUsage(cpu);
+  const { user, system } = cpu ? process.cpuUsage(cpu) : { user: 0, system: 0 };
   cpu = process.cpuUsage();
   most = Math.max(most, (user + system) / 1000);
 };

@@ -14,6 +14,9 @@ async function ground(t: TestContext, name: string): Promise<{ host: AgentHost; 
   return { host, server };
 }
 
+/** Patience for what takes seconds. */
+const patience = 60_000;
+
 const acks = (server: DhcpServer): number => server.log().split('DHCP4_LEASE_ALLOC').length - 1;
 
 /** Processes that renew a lease of this container. */
@@ -39,7 +42,7 @@ test('pipework ... dhcp: a lease with its lifetime, and what it takes to keep it
     /^note: eth1 has 10\.77\.0\.55\/24 until .*; renewal needs the agent \(pipewright agent\), or --stay\n$/,
   );
   assert.deepEqual(cidrs(web.pid, 'eth1'), ['10.77.0.55/24']);
-  assert.ok(leftOf(web.pid) > 90 && leftOf(web.pid) <= 100);
+  assert.ok(leftOf(web.pid) > 50 && leftOf(web.pid) <= 100);
   assert.deepEqual(
     ipRoutes(web.pid).map(({ dst, gateway }) => `${dst} ${gateway ?? ''}`),
     ['default 10.77.0.1', '10.77.0.0/24 '],
@@ -79,7 +82,7 @@ test('--stay: one process renews the lease, until the agent does, or the interfa
   await server.start({ pool: [50, 59], lease: 40, t1: 2, t2: 20 });
   assert.equal(host.pipework(['--stay', 'br1', web.name, 'dhcp']).stderr, '');
   const before = acks(server);
-  await soon(() => acks(server) > before + 1, 10_000);
+  await soon(() => acks(server) > before + 1, patience);
   assert.ok(acks(server) > before + 1, 'it is renewed');
   assert.equal(staying('eth1', id).length, 1);
   const held = cidrs(web.pid, 'eth1');
@@ -108,7 +111,7 @@ test('apply without an agent gets a lease once, and another when that one is ove
   if (skipUnless(t, 'root', 'docker', 'program:kea-dhcp4')) return;
   const { host, server } = await ground(t, 'dhcpy');
   const web = runContainer(t, 'dhcpy');
-  await server.start({ pool: [50, 59], lease: 5 });
+  await server.start({ pool: [50, 59], lease: 10 });
   host.write(`networks: {lan: {kind: bridge, bridge: br1}}
 attachments:
   - container: ${web.name}
@@ -120,7 +123,7 @@ attachments:
   assert.equal(made.code, 0, made.stderr);
   assert.match(made.stdout, /note: eth1 has 10\.77\.0\.5\d\/24 until .*; renewal needs the agent/);
   assert.equal(host.on('apply', '--yes').stdout, 'nothing to do\n');
-  await soon(() => cidrs(web.pid, 'eth1').length === 0);
+  await soon(() => cidrs(web.pid, 'eth1').length === 0, patience);
   assert.deepEqual(cidrs(web.pid, 'eth1'), []);
   assert.match(host.on('apply', '--yes').stdout, /DHCP on eth1 {3}# it has no lease/);
   assert.equal(cidrs(web.pid, 'eth1').length, 1);

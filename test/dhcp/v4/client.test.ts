@@ -35,10 +35,10 @@ for (const program of serverPrograms) {
     const [addr] = ipAddrs(guest, 'eth1').filter(({ family }) => family === 'inet');
     assert.equal(addr?.broadcast, '10.77.0.255');
     const left = Number(addr?.valid_life_time);
-    assert.ok(left > times.lease - 10 && left <= times.lease, `${left}`);
-    await until('it is renewed', () => events.length === 2 && seen.messages().length === 6);
+    assert.ok(left > times.lease / 3 && left <= times.lease, `${left}`);
+    await until('it is renewed', () => events.length > 1 && seen.messages().length >= 6);
     const ip = address.replace('/24', '');
-    assert.deepEqual(seen.messages(), [
+    assert.deepEqual(seen.messages().slice(0, 6), [
       'Discover 0.0.0.0.68 > 255.255.255.255.67',
       `Offer 10.77.0.1.67 > ${ip}.68`,
       'Request 0.0.0.0.68 > 255.255.255.255.67',

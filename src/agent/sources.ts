@@ -103,9 +103,10 @@ async function hearOf(agent: Agent, engine: Engine, signal: AbortSignal): Promis
 /** Columns that matter; statistics alone change every few seconds. */
 const watchedColumns = {
   Open_vSwitch: ['bridges'],
-  Bridge: ['name', 'ports'],
+  Bridge: ['name', 'ports', 'mirrors'],
   Port: ['name', 'tag', 'trunks', 'vlan_mode', 'cvlans', 'other_config', 'interfaces'],
-  Interface: ['name', 'ofport', 'error'],
+  Interface: ['name', 'ofport', 'error', 'ingress_policing_rate', 'ingress_policing_burst'],
+  Mirror: ['name', 'output_port', 'select_all', 'select_src_port', 'select_dst_port', 'select_vlan'],
 };
 
 /** Also where there is no Open vSwitch yet: at boot it may start after the agent. */

@@ -7,7 +7,7 @@ import { listAddrs } from '../kernel/netlink/addr.ts';
 import { addNetnsId, getLink } from '../kernel/netlink/link.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { announce } from '../kernel/packet.ts';
-import type { Attachment, Network } from '../model/attachment.ts';
+import { type Attachment, isInternal, isPair, type Network } from '../model/attachment.ts';
 import type { Route } from '../model/link.ts';
 import { vlanIfnameFor } from '../model/naming.ts';
 import type { AttachmentRecord, Observed } from '../model/observed.ts';
@@ -153,7 +153,7 @@ async function prepare(
   const result: AttachResult = {
     steps: steps.map(({ op, because }) => ({ command: describe(op), because })),
     warnings,
-    hostIfname: hostIfnameIn(steps) ?? seen.host.hostEnd?.name,
+    hostIfname: hostIfnameIn(steps) ?? seen.host.hostEnd?.name ?? seen.host.ovsPort?.name,
   };
   if (steps.length === 0) noteWhoAsks(host, seen.record, options);
   if (options.dryRun || steps.length === 0) return { result, pending: undefined, asked: undefined };
@@ -266,8 +266,11 @@ function forgetSome(host: Host, network: Network): void {
 const opsOf = (steps: readonly Step[]): Operation[] => steps.map(({ op }) => op);
 
 function hostIfnameIn(steps: readonly Step[]): string | undefined {
-  const made = opsOf(steps).find((op) => op.do === 'link.add' && op.link.kind === 'veth');
-  return made?.do === 'link.add' ? made.name : undefined;
+  for (const op of opsOf(steps)) {
+    if (op.do === 'link.add' && op.link.kind === 'veth') return op.name;
+    if (op.do === 'ovs.port.add' && op.internal) return op.port;
+  }
+  return undefined;
 }
 
 /** What cannot be read back from the kernel later. */
@@ -282,14 +285,14 @@ function noteOf(
   const { network } = want;
   const vid = 'uplink' in network && 'vid' in network ? network.vid : undefined;
   const { moving } = seen.host;
-  const isPair = network.kind === 'bridge' || network.kind === 'ovs';
+  const kept = isInternal(network) ? seen.host.ovsPort?.name : seen.host.hostEnd?.name;
   return {
     version: 1,
     container: { runtime, id, name, pid, startTime, netnsPath, netnsInode: guest.rtnl.netns.inode },
     ifname: want.ifname,
     want,
     network,
-    hostIfname: hostIfnameIn(steps) ?? (isPair ? seen.host.hostEnd?.name : undefined),
+    hostIfname: hostIfnameIn(steps) ?? (isPair(network) || isInternal(network) ? kept : undefined),
     vlanIfname: vid === undefined || !('uplink' in network) ? undefined : vlanIfnameFor(network.uplink, vid),
     group: madeAnew(steps) ? seen.group : (seen.record?.group ?? seen.guest.link?.link.group ?? seen.group),
     replaced: [...(seen.record?.replaced ?? []), ...replacedBy(steps, seen)],

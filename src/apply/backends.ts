@@ -16,7 +16,8 @@ export function backendsOf(host: Host): Backends {
 }
 
 async function runOvs(host: Host, op: Extract<Operation, { do: `ovs.${string}` }>): Promise<void> {
-  const [db, { addBridge, delBridge }, { addPort, delPort, setPortVlans }] = await Promise.all([
+  if (op.do === 'ovs.mirror.set' || op.do === 'ovs.mirror.del') return runMirror(host, op);
+  const [db, { addBridge, delBridge }, { addPort, delPort, setPolicing, setPortVlans }] = await Promise.all([
     host.ovs(),
     import('../ovs/bridge.ts'),
     import('../ovs/port.ts'),
@@ -36,7 +37,8 @@ async function runOvs(host: Host, op: Extract<Operation, { do: `ovs.${string}` }
       const portExternalIds = { [ovsMark]: String(op.group) };
       const { bridge, port, vlans } = op;
       const { vid: tag, ...others } = vlans;
-      await addPort(db, { bridge, port, tag, ...others, externalIds, portExternalIds });
+      const type = op.internal ? 'internal' : undefined;
+      await addPort(db, { bridge, port, tag, ...others, type, externalIds, portExternalIds });
       return;
     }
     case 'ovs.port.set': {
@@ -45,9 +47,18 @@ async function runOvs(host: Host, op: Extract<Operation, { do: `ovs.${string}` }
       return;
     }
     case 'ovs.port.del':
-      await delPort(db, { port: op.port, ...onlyIf });
+      await delPort(db, { port: op.port, mirrorKey: ovsMark, ...onlyIf });
       return;
+    case 'ovs.policing.set':
+      return setPolicing(db, op.port, op.policing);
   }
+}
+
+async function runMirror(host: Host, op: Extract<Operation, { do: `ovs.mirror.${string}` }>): Promise<void> {
+  const [db, { delMirror, setMirror }] = await Promise.all([host.ovs(), import('../ovs/mirror.ts')]);
+  if (op.do === 'ovs.mirror.del') return delMirror(db, { name: op.port, key: ovsMark });
+  const { bridge, port, mirror, group } = op;
+  await setMirror(db, { ...mirror, bridge, port, key: ovsMark, externalIds: { [ovsMark]: String(group) } });
 }
 
 async function runFirewall(host: Host, op: Extract<Operation, { do: `firewall.${string}` }>): Promise<void> {

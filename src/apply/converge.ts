@@ -103,9 +103,15 @@ export async function converge(host: Host, goal: Goal, options: ConvergeOptions)
   }
   const attachments = new Map(goal.wanted.map(({ wanted }) => [wanted.key, wanted.attachment]));
   const isLeaving = leavingIn((key) => attachments.get(key));
-  await atOnce(goal.wanted, (entry, onWait) =>
-    run(entry.wanted.key, 'attach', () => attachOr(host, entry, goal, { ...options, isLeaving, onWait })),
-  );
+  // A mirror is of the ports that are there.
+  const isMirror = ({ wanted }: WantedHere): boolean => wanted.attachment.mirror !== undefined;
+  for (const last of [false, true]) {
+    await atOnce(
+      goal.wanted.filter((entry) => isMirror(entry) === last),
+      (entry, onWait) =>
+        run(entry.wanted.key, 'attach', () => attachOr(host, entry, goal, { ...options, isLeaving, onWait })),
+    );
+  }
   const names = new Set(goal.networks.map(({ name }) => name));
   const bridgeOf = ({ network }: Pick<Attachment, 'network'>): string =>
     'name' in network ? `${network.kind}:${network.name}` : '';

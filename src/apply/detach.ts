@@ -252,8 +252,11 @@ async function observeOvs(
   ]);
   const port = name === undefined ? undefined : await getPort(db, name);
   const bridge = await getBridge(db, port?.bridge ?? record.network.name);
+  // Of a port that somebody deleted, the mirror that led to it is still there.
+  const mirrored =
+    name !== undefined && record.want?.mirror ? { name, bridge: record.network.name } : undefined;
   return {
-    ovsPort: port && { name: port.name, bridge: port.bridge },
+    ovsPort: port ? { name: port.name, bridge: port.bridge } : mirrored,
     ovsBridge: bridge && {
       name: bridge.name,
       ours: ovsMark in bridge.externalIds,

@@ -92,7 +92,7 @@ async function observeDrop(
         host.state.filtersForUplink(bridge.link.name) ||
         records.some(({ network }) => network.kind === 'bridge' && network.name === record.link),
     },
-    ovsBridge: record.kind === 'ovs' ? await observeOvsBridge(host, record, ends) : undefined,
+    ...(record.kind === 'ovs' ? await observeOvsBridge(host, record, ends) : { ovsBridge: undefined }),
     hostLink: hostLink && { ...hostLink, promotes: promotes(host, hostLink.link.name) },
     vlan: vlan && { ...vlan, isRidden: isRidden(records, vlan.link, record, links) },
   };
@@ -100,18 +100,24 @@ async function observeDrop(
 
 async function observeOvsBridge(
   host: Host,
-  { link }: NetworkRecord,
+  { link, hostLink }: NetworkRecord,
   leaving: ReadonlySet<string | undefined>,
-): Promise<DropFacts['ovsBridge']> {
-  if (link === undefined) return undefined;
-  const { getBridge } = await import('../ovs/bridge.ts');
-  const bridge = await getBridge(await host.ovs(), link);
-  return (
-    bridge && {
-      ours: ovsMark in bridge.externalIds,
-      ports: bridge.ports.filter((port) => !leaving.has(port)).length,
-    }
-  );
+): Promise<Pick<DropFacts, 'ovsBridge' | 'hasHostPort'>> {
+  if (link === undefined) return { ovsBridge: undefined };
+  const [db, { getBridge }, { getPort }] = await Promise.all([
+    host.ovs(),
+    import('../ovs/bridge.ts'),
+    import('../ovs/port.ts'),
+  ]);
+  const bridge = await getBridge(db, link);
+  const own = hostLink === undefined || hostLink === link ? undefined : await getPort(db, hostLink);
+  const hasHostPort = own !== undefined && ovsMark in own.externalIds;
+  const isGoing = (port: string): boolean => leaving.has(port) || (hasHostPort && port === hostLink);
+  const others = bridge?.ports.filter((port) => !isGoing(port)) ?? [];
+  return {
+    ovsBridge: bridge && { ours: ovsMark in bridge.externalIds, ports: others.length },
+    hasHostPort,
+  };
 }
 
 /** Children in containers are in other namespaces, and known by their notes. */

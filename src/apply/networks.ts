@@ -17,6 +17,7 @@ import { portVlansOf } from '../observe/port-vlans.ts';
 import { HostView } from '../observe/view.ts';
 import type { NetworkRecord } from '../plan/drop-network.ts';
 import { hostLinkOf, type ObservedNetwork, planHostNetwork } from '../plan/network.ts';
+import { ovsMark } from './backends.ts';
 import type { Host } from './host.ts';
 import { acquireLock } from './lock.ts';
 import { type BeforeStep, begin, type Held, type Pending, recover } from './transaction.ts';
@@ -186,6 +187,7 @@ async function observe(
     type,
     vlanLink: vid === undefined || name === undefined ? undefined : exact(host, vlanIfnameFor(name, vid)),
     hostLink,
+    ...(await hostPortOf(host, network)),
     hostAddrs: [...(hostLink ? listAddrs(host.rtnl, hostLink.ifindex) : []), ...comingFrom(host, network)],
     hostRoutes: hostLink && mayLose(network, record) ? routesOf(host, hostLink) : undefined,
     selfVlans:
@@ -199,6 +201,17 @@ async function observe(
     formerMtu: record?.link === name && record?.mtu?.set === link?.mtu ? record?.mtu?.was : undefined,
     promotes: hostLink ? promotes(host, hostLink.name) : true,
   };
+}
+
+/** See ObservedNetwork. */
+async function hostPortOf(host: Host, network: NetworkSpec): Promise<Pick<ObservedNetwork, 'hostPort'>> {
+  const name = hostLinkOf(network);
+  if (network.kind !== 'ovs' || name === undefined || name === network.bridge) return {};
+  const [db, { getPort }] = await Promise.all([host.ovs(), import('../ovs/port.ts')]);
+  const port = await getPort(db, name);
+  if (!port) return {};
+  const { bridge, tag: vid, externalIds } = port;
+  return { hostPort: { bridge, vid, isOurs: ovsMark in externalIds } };
 }
 
 function mayLose({ hostAddresses }: NetworkSpec, record: NetworkRecord | undefined): boolean {

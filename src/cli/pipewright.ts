@@ -80,7 +80,20 @@ const attach = buildCommand({
       ),
       vlanFiltering: flag('Have a bridge filter VLANs that pipewright did not make'),
       mtu: valued('Bytes; by default that of the network', 'MTU'),
-      mode: valued('macvlan: bridge, private, vepa, passthru, source; ipvlan: l2, l3, l3s', 'MODE'),
+      mode: valued(
+        'macvlan: bridge, private, vepa, passthru, source; ipvlan: l2, l3, l3s; ovs: veth, internal',
+        'MODE',
+      ),
+      mirror: repeated(
+        'ovs, for capture: it gets a copy of all that passes the bridge (all), or these: CONTAINER, CONTAINER/IFNAME, port:NAME',
+        'OF',
+      ),
+      mirrorDirection: valued('Of these: what they send (src), receive (dst), or both', 'DIRECTION'),
+      mirrorVlans: repeated('Only what is in these VLANs: 100,200-299', 'VIDS'),
+      policing: valued(
+        'ovs: what it sends beyond this rate is dropped, as 10mbit or 10mbit,1mbit',
+        'RATE[,BURST]',
+      ),
       ipvlanFlag: valued('ipvlan: bridge, private, vepa', 'FLAG'),
       spoofCheck: valued('sriov: on or off, whether the NIC checks MAC addresses', 'SWITCH'),
       sourceMac: repeated('MAC addresses that a macvlan of mode source takes frames of', 'MAC'),

@@ -24,10 +24,11 @@ import {
 } from '../model/attachment.ts';
 import type { NetworkType } from '../model/observed.ts';
 import { checkIfname, checkPkey, checkVid, parseVids, printable } from './names.ts';
+import { type OvsOptionTexts, parseOvsOptions } from './ovs-options.ts';
 import { parseMetric, parseTable, splitRoute, whyNoDefault } from './route-words.ts';
 
 /** As typed; what is absent was not. */
-export interface AttachOptionTexts {
+export interface AttachOptionTexts extends OvsOptionTexts {
   readonly network: string;
   readonly ifname?: string | undefined;
   readonly hostIfname?: string | undefined;
@@ -51,7 +52,15 @@ export interface AttachOptionTexts {
 /** Those of the options that make the network. */
 type NetworkOptions = Pick<
   AttachOptionTexts,
-  'vlan' | 'mode' | 'ipvlanFlag' | 'sourceMac' | 'spoofCheck' | 'vlanMode' | 'trunks' | 'vlanFiltering'
+  | 'vlan'
+  | 'mode'
+  | 'ipvlanFlag'
+  | 'sourceMac'
+  | 'spoofCheck'
+  | 'vlanMode'
+  | 'trunks'
+  | 'vlanFiltering'
+  | keyof OvsOptionTexts
 >;
 
 /** A network as named on the command line: a bare name stands for whatever has this name on the host. */
@@ -92,9 +101,13 @@ export function decideNetwork(
   options: NetworkOptions,
 ): Network {
   const network = networkOf(kind ?? guessKind(name, type), name, options);
-  if (network.kind !== 'macvlan' && network.kind !== 'ipvlan' && options.mode !== undefined) {
+  if (network.kind !== 'ovs') refuseOvsOptions(network.kind, options);
+  const hasModes = network.kind === 'macvlan' || network.kind === 'ipvlan' || network.kind === 'ovs';
+  if (!hasModes && options.mode !== undefined) {
     throw bad('--mode', options.mode, `a network of kind ${network.kind} has no modes`);
   }
+  if (options.policing !== undefined && options.mode === 'internal')
+    throw bad('--policing', options.policing, 'an internal port cannot be policed');
   if (network.kind !== 'ipvlan' && options.ipvlanFlag !== undefined)
     throw bad('--ipvlan-flag', options.ipvlanFlag, `a network of kind ${network.kind} has no flags`);
   if (options.vlanMode !== undefined && (network.kind !== 'ovs' || network.vid === undefined))
@@ -122,6 +135,12 @@ export function decideNetwork(
     });
   }
   return network;
+}
+
+function refuseOvsOptions(kind: Network['kind'], { mirror, policing }: NetworkOptions): void {
+  const why = `a network of kind ${kind} has no such setting`;
+  if (mirror !== undefined) throw bad('--mirror', mirror.join(','), why);
+  if (policing !== undefined) throw bad('--policing', policing, why);
 }
 
 /** What a network of each kind is made on. */
@@ -171,6 +190,7 @@ function networkOf(
       return {
         kind,
         name,
+        ...(oneOf('--mode', ['veth', 'internal'], mode, 'veth') === 'internal' && { internal: true }),
         ...ovsVlansOf({
           ...vid,
           ...(trunks !== undefined && { trunks: parseTrunks(trunks, vid.vid) }),
@@ -269,11 +289,16 @@ export function parseAttachment(
     const why = name === undefined ? undefined : checkIfname(name);
     if (name !== undefined && why !== undefined) throw bad(option, name, `the name ${why}`);
   }
+  const ovs = parseOvsOptions(options);
+  const [address] = [...(options.address ?? []), ...(options.gateway ?? [])];
+  if (ovs.mirror && address !== undefined)
+    throw bad('--mirror', address, 'the interface gets copies and nothing else: no address');
   return {
     container,
     network,
     ifname,
     addrs: parseAddresses(options.address ?? [], options.gateway ?? []),
+    ...ovs,
     routes: (options.route ?? []).map(parseRoute),
     ...(options.guestVlan !== undefined && { vlans: parseGuestVlans(ifname, options.guestVlan) }),
     ...(hostIfname === undefined ? {} : { hostIfname }),

@@ -86,6 +86,34 @@ export function ovsVlansOf({ vid, trunks, vlanMode, cvlans, qinqEthtype }: OvsVl
   };
 }
 
+/** An Open vSwitch bridge. With `internal` the container has the port itself, and not one end of a pair. */
+export type OvsNetwork = OvsVlans & {
+  readonly kind: 'ovs';
+  readonly name: string;
+  readonly internal?: true;
+};
+
+/** Which frames a mirror is about: what a port sends (`src`), what it receives (`dst`), or both. */
+export const mirrorDirections = ['both', 'src', 'dst'] as const;
+export type MirrorDirection = (typeof mirrorDirections)[number];
+
+/** What of the bridge's traffic a port gets a copy of, and nothing else then; a Mirror of ovs-vswitchd.conf.db(5). */
+export interface MirrorSpec {
+  /** `web`, `web/eth1`, or a port of the bridge as `port:eth0`; those that are there. Absent: all ports. */
+  readonly of?: readonly string[];
+  /** Only with `of`; absent: both. */
+  readonly direction?: MirrorDirection;
+  /** Only what is in one of these, ascending; absent: all. */
+  readonly vlans?: readonly number[];
+}
+
+/** What the port drops of what the container sends: `ingress_policing_rate` and `_burst`, in kbit/s and kbit. */
+export interface PolicingSpec {
+  readonly rate: number;
+  /** 0: as much as Open vSwitch thinks right, 8000 kbit. */
+  readonly burst: number;
+}
+
 /** A virtual function of a NIC, whichever is free, moved into the container. */
 export interface SriovNetwork {
   readonly kind: 'sriov';
@@ -99,7 +127,7 @@ export type Network =
   /** A Linux bridge; created when it does not exist. */
   | BridgeNetwork
   /** An Open vSwitch bridge; created when it does not exist. */
-  | (OvsVlans & { readonly kind: 'ovs'; readonly name: string })
+  | OvsNetwork
   /** A macvlan or ipvlan child of a NIC, or of its 802.1Q sub-interface when `vid` is given. */
   | (ChildMode & { readonly uplink: string; readonly vid?: number })
   /** The NIC itself (or its 802.1Q sub-interface), moved into the container. */
@@ -188,6 +216,10 @@ export interface Attachment {
   /** Of the interface: `ipv4/forwarding` stands for net/ipv4/conf/IFNAME/forwarding. */
   readonly sysctls?: Readonly<Record<string, string>>;
   readonly rate?: RateSpec;
+  /** Of a port of Open vSwitch that is for capture. */
+  readonly mirror?: MirrorSpec;
+  /** Of a port of Open vSwitch with a pair. */
+  readonly policing?: PolicingSpec;
   /** Sub-interfaces for VLANs that come with tags. Absent: those that are there stay. */
   readonly vlans?: readonly GuestVlan[];
   /** Lower-case MAC address of the interface in the container. */
@@ -199,6 +231,16 @@ export interface Attachment {
    * container of ours is known to have is refused.
    */
   readonly dad?: boolean;
+}
+
+/** Whether the interface is an end of a pair, whose other end is on the host. */
+export function isPair(network: Network): boolean {
+  return network.kind === 'bridge' || (network.kind === 'ovs' && !isInternal(network));
+}
+
+/** Whether the interface is a port of Open vSwitch itself. */
+export function isInternal(network: Network): network is OvsNetwork & { readonly internal: true } {
+  return network.kind === 'ovs' && network.internal === true;
 }
 
 /**

@@ -72,6 +72,9 @@ export interface Link {
   /** IFLA_LINK: the uplink of a macvlan, ipvlan or vlan, the peer of a veth; in `linkNetnsid` when that is set. */
   readonly lower: number | undefined;
   readonly linkNetnsid: number | undefined;
+  /** `net.ipv4.conf.LINK.rp_filter` and `.arp_ignore`; absent where the link has no IPv4. */
+  readonly rpFilter?: number | undefined;
+  readonly arpIgnore?: number | undefined;
   /** `net.ipv4.conf.LINK.promote_secondaries`; absent where the link has no IPv4. */
   readonly promotesSecondaries?: boolean | undefined;
   /** `net.ipv6.conf.LINK.disable_ipv6`; absent where the link has no IPv6. */

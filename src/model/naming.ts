@@ -56,7 +56,10 @@ export function filteringMark(bridge: string): string {
   return `pipewright-vlan-filtering-${bridge}`;
 }
 
-/** The name of the 802.1Q sub-interface of a NIC: `eth0.100`, or a stable short form when that does not fit. */
+/** Key among the external_ids of the interface that the host itself has in a VLAN of an Open vSwitch bridge. */
+export const hostMark = 'pipewright.host';
+
+/** The name of the 802.1Q sub-interface of a NIC, or of the host's port in a VLAN of a bridge: `eth0.100`, or a stable short form when that does not fit. */
 export function vlanIfnameFor(uplink: string, vid: number): string {
   const plain = `${uplink}.${vid}`;
   if (Buffer.byteLength(plain) <= ifnameMax) return plain;

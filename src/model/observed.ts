@@ -1,7 +1,7 @@
 /** What is there now, as far as one attachment is concerned: read by observe/, compared by plan/. */
-import type { Attachment, Network, RuleSpec } from './attachment.ts';
+import type { Attachment, Network, PolicingSpec, RuleSpec } from './attachment.ts';
 import type { Addr, Link, Route, Rule } from './link.ts';
-import type { SavedLink } from './operation.ts';
+import type { PortMirror, SavedLink } from './operation.ts';
 import type { PortVlan } from './port-vlan.ts';
 import type { TakenVf, VfSettings } from './sriov.ts';
 
@@ -19,6 +19,9 @@ export interface LinkWithAddrs {
 
 /** A port of Open vSwitch. */
 export interface ObservedOvsPort {
+  readonly name: string;
+  /** Its link is one that Open vSwitch made. */
+  readonly isInternal: boolean;
   readonly bridge: string;
   readonly vid: number | undefined;
   /** Sorted; empty: every VLAN, unless there is a `vid`. */
@@ -27,6 +30,16 @@ export interface ObservedOvsPort {
   /** Sorted. */
   readonly cvlans?: readonly number[] | undefined;
   readonly qinqEthtype?: string | undefined;
+  /** Of its interface; 0 and 0: none. */
+  readonly policing?: PolicingSpec | undefined;
+}
+
+/** The mirror of a port of Open vSwitch that is for capture. */
+export interface ObservedMirror {
+  /** What leads to the port now; undefined when nothing of ours does. */
+  readonly is: PortMirror | undefined;
+  /** Names of the ports that are meant, of those that are there; sorted. */
+  readonly of: readonly string[];
 }
 
 /** A NIC that we made a port of a Linux bridge. */
@@ -61,8 +74,12 @@ export interface ObservedHost {
   /** Of a network of virtual functions: the one that is given, or was, and how many there are and could be. */
   readonly vf?: { readonly index: number; readonly is: VfSettings } | undefined;
   readonly vfs?: { readonly made: number; readonly most: number } | undefined;
-  /** Where the port of the host's end is in Open vSwitch, whatever bridge it is on. */
+  /** The port of the host's end, or the internal one, whatever bridge it is on. */
   readonly ovsPort: ObservedOvsPort | undefined;
+  /** Of a network of Open vSwitch: the datapath that the bridge has, or will have. */
+  readonly datapath?: 'system' | 'netdev' | undefined;
+  /** Looked at where one is asked for, or was. */
+  readonly mirror?: ObservedMirror | undefined;
   /** Ports that we made whose link is gone, with the container they were for. */
   readonly deadPorts: readonly string[];
   /** Docker forwards nothing between the ports of this bridge, and no rule of ours lets it. */

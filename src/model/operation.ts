@@ -1,6 +1,6 @@
 /** What a plan consists of: operations as plain data, each with its reason and with what takes it back. */
 import { type Cidr, formatCidr } from './address.ts';
-import type { ChildMode, OvsVlanMode, OvsVlans, QinqEthtype, RuleSpec } from './attachment.ts';
+import type { ChildMode, OvsVlanMode, OvsVlans, PolicingSpec, QinqEthtype, RuleSpec } from './attachment.ts';
 import type { Addr, Route } from './link.ts';
 import { formatVids, formatVlan, type PortVlan } from './port-vlan.ts';
 import { mainTable } from './route.ts';
@@ -45,6 +45,15 @@ export interface PortVlans {
   readonly vlanMode?: OvsVlanMode | null;
   readonly cvlans?: readonly number[];
   readonly qinqEthtype?: QinqEthtype | null;
+}
+
+/** What is copied to a port of Open vSwitch, ports by their names, sorted; with `all` what any port sends or receives. */
+export interface PortMirror {
+  readonly all: boolean;
+  readonly src: readonly string[];
+  readonly dst: readonly string[];
+  /** Empty: of every VLAN. */
+  readonly vlans: readonly number[];
 }
 
 /** What depends on the kind of a link and can be changed while it exists. */
@@ -135,7 +144,14 @@ export type Operation =
   /** Docker switches IPv6 off in containers that it gave no IPv6 address. */
   | { readonly do: 'ipv6.enable'; readonly link: string; readonly enable: boolean }
   /** `ipv4/forwarding` of the link stands for net/ipv4/conf/LINK/forwarding. */
-  | { readonly do: 'sysctl.set'; readonly link: string; readonly key: string; readonly value: string }
+  | {
+      readonly do: 'sysctl.set';
+      /** Absent: guest. */
+      readonly side?: Side;
+      readonly link: string;
+      readonly key: string;
+      readonly value: string;
+    }
   | { readonly do: 'rule.add'; readonly rule: RuleSpec }
   | { readonly do: 'rule.del'; readonly rule: RuleSpec }
   /** Limits what leaves by the link to `rate` bits per second; undefined: no limit. */
@@ -161,11 +177,25 @@ export type Operation =
       readonly bridge: string;
       readonly port: string;
       readonly vlans: OvsVlans;
+      /** Open vSwitch makes the link as well, on the host. */
+      readonly internal?: true;
       readonly group: number;
       readonly externalIds: Readonly<Record<string, string>>;
     }
   | { readonly do: 'ovs.port.set'; readonly port: string; readonly set: PortVlans }
+  /** Its mirror goes with it. */
   | { readonly do: 'ovs.port.del'; readonly port: string; readonly onlyGroup?: number }
+  /** The mirror of ours that leads to this port, made or changed. */
+  | {
+      readonly do: 'ovs.mirror.set';
+      readonly bridge: string;
+      readonly port: string;
+      readonly mirror: PortMirror;
+      readonly group: number;
+    }
+  | { readonly do: 'ovs.mirror.del'; readonly port: string }
+  /** 0 and 0: no limit. */
+  | { readonly do: 'ovs.policing.set'; readonly port: string; readonly policing: PolicingSpec }
   | { readonly do: 'firewall.allow'; readonly bridge: string }
   | { readonly do: 'firewall.revoke'; readonly bridge: string };
 
@@ -274,6 +304,20 @@ function portVlans({ vid, trunks, vlanMode, cvlans, qinqEthtype }: PortVlans): s
 /** The VLANs of a bridge's port. */
 export type PortVlanOp = Extract<Operation, { do: 'vlan.add' | 'vlan.del' }>;
 
+function mirror(bridge: string, port: string, { all, src, dst, vlans }: PortMirror): string {
+  const gets = [...new Set([...src, ...dst])].map((name) => ` -- --id=@${name} get port ${name}`);
+  const refs = (names: readonly string[]): string => names.map((name) => `@${name}`).join(',');
+  const words = [
+    ...(all ? ['select-all=true'] : []),
+    ...(src.length > 0 ? [`select-src-port=${refs(src)}`] : []),
+    ...(dst.length > 0 ? [`select-dst-port=${refs(dst)}`] : []),
+    ...(vlans.length > 0 ? [`select-vlan=${vlans.join(',')}`] : []),
+    `output-port=@p`,
+  ];
+  const create = `--id=@m create mirror name=${port} ${words.join(' ')}`;
+  return `ovs-vsctl -- --id=@p get port ${port}${gets.join('')} -- ${create} -- add bridge ${bridge} mirrors @m`;
+}
+
 /** The command a person would have typed for this operation. GUEST stands for the container's namespace. */
 export function describe(op: Operation): string {
   const ip = 'side' in op && op.side === 'guest' ? 'ip -n GUEST' : 'ip';
@@ -316,6 +360,7 @@ export function describe(op: Operation): string {
     case 'ipv6.enable':
       return `ip netns exec GUEST sysctl net.ipv6.conf.${op.link}.disable_ipv6=${op.enable ? 0 : 1}`;
     case 'sysctl.set':
+      if (op.side === 'host') return `sysctl net/${op.key.replace('/', `/conf/${op.link}/`)}=${op.value}`;
       return `ip netns exec GUEST sysctl net/${op.key.replace('/', `/conf/${op.link}/`)}=${op.value}`;
     case 'rule.add':
       return `ip -n GUEST rule add ${rule(op.rule)}`;
@@ -342,11 +387,19 @@ export function describe(op: Operation): string {
     case 'ovs.bridge.del':
       return `ovs-vsctl --if-exists del-br ${op.name}`;
     case 'ovs.port.add':
-      return `ovs-vsctl add-port ${op.bridge} ${op.port}${portVlans(op.vlans)}`;
+      return `ovs-vsctl add-port ${op.bridge} ${op.port}${portVlans(op.vlans)}${op.internal ? ` -- set interface ${op.port} type=internal` : ''}`;
     case 'ovs.port.set':
       return `ovs-vsctl set port ${op.port}${portVlans(op.set)}`;
     case 'ovs.port.del':
       return `ovs-vsctl --if-exists del-port ${op.port}`;
+    case 'ovs.mirror.set':
+      return mirror(op.bridge, op.port, op.mirror);
+    case 'ovs.mirror.del':
+      return `ovs-vsctl destroy mirror ${op.port}`;
+    case 'ovs.policing.set': {
+      const { rate, burst } = op.policing;
+      return `ovs-vsctl set interface ${op.port} ingress_policing_rate=${rate} ingress_policing_burst=${burst}`;
+    }
     case 'firewall.allow':
       return `iptables -I DOCKER-USER -i ${op.bridge} -o ${op.bridge} -j ACCEPT`;
     case 'firewall.revoke':

@@ -4,7 +4,9 @@ import type {
   ChildMode,
   GuestVlan,
   Ipv6Spec,
+  MirrorSpec,
   OvsVlans,
+  PolicingSpec,
   RateSpec,
   RouteSpec,
   RuleSpec,
@@ -65,7 +67,12 @@ export type NetworkSpec = NetworkCommon &
         readonly trunks?: readonly number[];
         readonly vlanFiltering?: true;
       }
-    | (OvsVlans & { readonly kind: 'ovs'; readonly bridge: string; readonly nic?: string })
+    | (OvsVlans & {
+        readonly kind: 'ovs';
+        readonly bridge: string;
+        readonly nic?: string;
+        readonly internal?: true;
+      })
     | (ChildMode & { readonly uplink: string; readonly vid?: number })
     | { readonly kind: 'phys'; readonly uplink: string; readonly vid?: number }
     | SriovNetwork
@@ -107,6 +114,10 @@ export interface AttachmentSpec {
   /** Of the interface: `ipv4/forwarding` stands for net/ipv4/conf/IFNAME/forwarding. */
   readonly sysctls: Readonly<Record<string, string>>;
   readonly rate?: RateSpec;
+  /** Before what the network says. */
+  readonly internal?: boolean;
+  readonly mirror?: MirrorSpec;
+  readonly policing?: PolicingSpec;
   /** See Attachment; by default so for `auto`. */
   readonly dad?: boolean;
   /** Sub-interfaces in the container for VLANs that come with tags. */

@@ -1,17 +1,16 @@
 /** Reads what is there now, as far as one attachment is concerned. Reads only. */
 
-import { existsSync } from 'node:fs';
-import { ovsMark } from '../apply/backends.ts';
 import type { Container } from '../containers/container.ts';
 import { randomBytes } from '../kernel/random.ts';
 import { phyOf } from '../kernel/wireless.ts';
-import type { Attachment } from '../model/attachment.ts';
+import { type Attachment, isInternal, isPair } from '../model/attachment.ts';
 import type { Link } from '../model/link.ts';
-import { groupOf, hostIfnameFor, isOurGroup, vlanIfnameFor } from '../model/naming.ts';
+import { groupOf, hostIfnameFor, vlanIfnameFor } from '../model/naming.ts';
 import type { AttachmentRecord, Observed, ObservedHost } from '../model/observed.ts';
 import { type PortVlan, saysVlans } from '../model/port-vlan.ts';
 import { observeGuest, withAddrs } from './guest.ts';
 import { observeNetwork } from './network.ts';
+import { datapathOf, observeOvs } from './ovs.ts';
 import { observeVf } from './sriov.ts';
 import type { HostView, NetnsView } from './view.ts';
 
@@ -96,8 +95,11 @@ async function observeHost(
   const virtual = network.kind === 'sriov' && link ? observeVf(view, network, link, record) : undefined;
   const nic = network.kind === 'phys' ? (vlanName === undefined ? link : vlanLink) : undefined;
   const moving = nic ?? virtual?.link;
-  const isPair = network.kind === 'bridge' || network.kind === 'ovs' || record?.hostIfname !== undefined;
-  const end = isPair ? observeHostEnd(netns, container, guest, want, record) : undefined;
+  const datapath = network.kind === 'ovs' ? await datapathOf(view, link) : undefined;
+  // An internal port has the name of its interface where that cannot be changed, see plan/attach.ts.
+  const fixed = isInternal(network) && datapath === 'system' ? want.ifname : undefined;
+  const hasEnd = isPair(network) || isInternal(network) || record?.hostIfname !== undefined;
+  const end = hasEnd ? observeHostEnd(netns, container, guest, want, record, fixed) : undefined;
   const masterIndex = end?.hostEnd?.master;
   const master = masterIndex === undefined ? undefined : netns.link(masterIndex);
   return {
@@ -113,7 +115,8 @@ async function observeHost(
     portVlans: vlansOf(netns, want, end?.hostEnd, master),
     ...(network.kind === 'bridge' && saysVlans(network) ? { uplink: view.uplinkOn(network.name) } : {}),
     moving: moving && { ...withAddrs(netns, moving), ...wirelessOf(moving.name) },
-    ...(await observePorts(view, network.kind === 'ovs', end?.hostEnd, master)),
+    datapath,
+    ...(await observeOvs(view, want, record, { name: end?.hostIfname, hostEnd: end?.hostEnd, master })),
     firewallMissing: firewall && network.kind === 'bridge' && !(await view.isAllowed(network.name)),
   };
 }
@@ -142,12 +145,14 @@ function observeHostEnd(
   guest: NetnsView,
   want: Attachment,
   record: AttachmentRecord | undefined,
+  fixed: string | undefined,
 ): { hostIfname: string; hostEnd: Link | undefined } {
   const netns = {
     inode: guest.rtnl.netns.inode,
     ...(container.pid === undefined ? {} : { pid: container.pid }),
   };
-  const given = want.hostIfname ?? record?.hostIfname;
+  const former = record && isInternal(record.network) ? record.hostIfname : undefined;
+  const given = former ?? want.hostIfname ?? record?.hostIfname ?? fixed;
   if (given !== undefined) return { hostIfname: given, hostEnd: exactLink(host, given) };
   for (let salt = 0; ; salt++) {
     const hostIfname = hostIfnameFor(want.ifname, netns, salt);
@@ -160,30 +165,4 @@ function observeHostEnd(
 function isPeer(guest: NetnsView, ifname: string, hostEnd: Link): boolean {
   const link = guest.link(ifname);
   return link?.lower === hostEnd.ifindex && hostEnd.lower === link.ifindex;
-}
-
-/** The port of the host's end, and ports of ours whose link is gone with its container. */
-async function observePorts(
-  view: HostView,
-  wanted: boolean,
-  hostEnd: Link | undefined,
-  master: Link | undefined,
-): Promise<Pick<ObservedHost, 'ovsPort' | 'deadPorts'>> {
-  // A port of the kernel's datapath has the datapath for its master; one of the other has none.
-  const maybePort = hostEnd && isOurGroup(hostEnd.group) && (!master || master.kind === 'openvswitch');
-  if (!wanted && !(maybePort && existsSync(view.host.ovsdbSocket)))
-    return { ovsPort: undefined, deadPorts: [] };
-  const ours = await view.ports(ovsMark);
-  const port = ours.find(({ name }) => name === hostEnd?.name);
-  return {
-    ovsPort: port && {
-      bridge: port.bridge,
-      vid: port.tag,
-      trunks: [...port.trunks].sort((x, y) => x - y),
-      vlanMode: port.vlanMode,
-      cvlans: [...port.cvlans].sort((x, y) => x - y),
-      qinqEthtype: port.qinqEthtype,
-    },
-    deadPorts: wanted ? ours.map(({ name }) => name).filter((name) => !exactLink(view.netns, name)) : [],
-  };
 }

@@ -12,6 +12,7 @@ import type { Addr, Link, Route } from '../model/link.ts';
 import type { AttachmentRecord, UplinkPort } from '../model/observed.ts';
 import type { PortVlan } from '../model/port-vlan.ts';
 import type { UplinkJournal } from '../model/uplink.ts';
+import type { OvsMirror } from '../ovs/mirror.ts';
 import type { OvsPort } from '../ovs/port.ts';
 import { allPortVlans, portVlansOf } from './port-vlans.ts';
 
@@ -86,6 +87,8 @@ export class HostView {
   readonly #once: boolean;
   readonly #allowed = new Map<string, Promise<boolean>>();
   #ports: Promise<OvsPort[]> | undefined;
+  #mirrors: Promise<OvsMirror[]> | undefined;
+  readonly #bridgePorts = new Map<string, Promise<readonly string[]>>();
   #all: readonly AttachmentRecord[] | undefined;
   #uplinks: readonly UplinkJournal[] | undefined;
   #records: ReadonlyMap<string, AttachmentRecord> | undefined;
@@ -142,6 +145,33 @@ export class HostView {
     if (!this.#once) return this.#listPorts(mark);
     this.#ports ??= this.#listPorts(mark);
     return this.#ports;
+  }
+
+  /** The mirrors that carry this key. */
+  mirrors(mark: string): Promise<OvsMirror[]> {
+    if (!this.#once) return this.#listMirrors(mark);
+    this.#mirrors ??= this.#listMirrors(mark);
+    return this.#mirrors;
+  }
+
+  /** Names of all ports of a bridge, but for its own; none where there is no such bridge. */
+  bridgePorts(bridge: string): Promise<readonly string[]> {
+    const known = this.#once ? this.#bridgePorts.get(bridge) : undefined;
+    const asked = known ?? this.#listBridgePorts(bridge);
+    if (this.#once) this.#bridgePorts.set(bridge, asked);
+    return asked;
+  }
+
+  async #listMirrors(mark: string): Promise<OvsMirror[]> {
+    const db = await this.host.ovs();
+    const { listMirrorsBy } = await import('../ovs/mirror.ts');
+    return listMirrorsBy(db, mark);
+  }
+
+  async #listBridgePorts(bridge: string): Promise<readonly string[]> {
+    const db = await this.host.ovs();
+    const { getBridge } = await import('../ovs/bridge.ts');
+    return (await getBridge(db, bridge))?.ports ?? [];
   }
 
   async #listPorts(mark: string): Promise<OvsPort[]> {

@@ -1,8 +1,6 @@
 /** Which datapath a new bridge can have on this host: the kernel's (`system`) or the one in ovs-vswitchd (`netdev`). */
-import { existsSync, readFileSync } from 'node:fs';
-import path from 'node:path';
-import { PipewrightError } from '../errors.ts';
-import { JsonRpc } from './jsonrpc.ts';
+import { existsSync } from 'node:fs';
+import { askVswitchd } from './vswitchd.ts';
 
 /** Bridge.datapath_type; `system` is what an empty one means. */
 export type DatapathType = 'system' | 'netdev';
@@ -19,24 +17,10 @@ export type DatapathType = 'system' | 'netdev';
  * EAFNOSUPPORT a build without the kernel datapath, ENODEV only says that there is no such datapath yet.
  * When it does not run, `system` is assumed, as `ovs-vsctl add-br` does.
  *
- * `dbSocket` is the path of the database's socket: ovs-vswitchd's pid file and control socket lie next to it.
+ * @param dbSocket path of the database's socket
  */
 export async function usableDatapath(dbSocket: string, timeoutMs = 2000): Promise<DatapathType> {
   if (existsSync('/sys/module/openvswitch')) return 'system';
-  const answer = await askVswitchd(path.dirname(dbSocket), timeoutMs);
+  const answer = await askVswitchd(dbSocket, 'dpctl/show', ['system@ovs-system'], timeoutMs);
   return /No such file or directory|Address family not supported/.test(answer) ? 'netdev' : 'system';
-}
-
-async function askVswitchd(runDir: string, timeoutMs: number): Promise<string> {
-  let rpc: JsonRpc | undefined;
-  try {
-    const pid = readFileSync(path.join(runDir, 'ovs-vswitchd.pid'), 'utf8').trim();
-    rpc = await JsonRpc.open(path.join(runDir, `ovs-vswitchd.${pid}.ctl`), timeoutMs);
-    return String(await rpc.request('dpctl/show', ['system@ovs-system']));
-  } catch (error) {
-    // No pid file or socket: nobody to ask. A PipewrightError carries ovs-vswitchd's refusal in its text.
-    return error instanceof PipewrightError && error.code === 'OVS_REFUSED' ? error.message : '';
-  } finally {
-    rpc?.close();
-  }
 }

@@ -12,6 +12,7 @@ import {
   withDatapath,
 } from './bridge.ts';
 import { type Change, commit, defaultWait, type Step, type Wait } from './commit.ts';
+import { delMirrorOperation, mirrorsWith } from './mirror.ts';
 import type { About, Condition, Operation, Ovsdb } from './ovsdb.ts';
 import {
   mapOf,
@@ -57,6 +58,8 @@ export interface OvsInterface {
   readonly ofport: number | undefined;
   /** The host's link that it stands for: 0 once that is gone, undefined when it was never there. */
   readonly ifindex: number | undefined;
+  /** ingress_policing_rate and ingress_policing_burst, kbit/s and kbit; 0: none. */
+  readonly policing: { readonly rate: number; readonly burst: number };
   /** Why it could not be opened: `could not open network device eth9 (No such device)`. */
   readonly error: string | undefined;
 }
@@ -82,7 +85,10 @@ export interface NewPort {
   readonly portExternalIds?: Readonly<Record<string, string>> | undefined;
 }
 
-const interfaceColumns = ['_uuid', 'name', 'type', 'external_ids', 'ofport', 'ifindex', 'error'];
+const interfaceColumns = [
+  ...['_uuid', 'name', 'type', 'external_ids', 'ofport', 'ifindex', 'error'],
+  ...['ingress_policing_rate', 'ingress_policing_burst'],
+];
 const portColumns = [
   ...['_uuid', 'name', 'tag', 'trunks', 'vlan_mode', 'cvlans', 'other_config', 'external_ids', 'interfaces'],
 ];
@@ -220,24 +226,31 @@ export function inOne(first: Change, second: Change): Change {
  * Deletes a port, `ovs-vsctl --if-exists del-port`; true when it was there. A port whose link was deleted must be
  * deleted, with a wait, before a link of the same name is added again: the userspace datapath keeps its socket to
  * the old link, and the port would show the new link's ifindex and forward nothing. With `onlyIf`, only when its
- * external_ids hold that entry. Throws OVS_REFUSED for a bridge's own port.
+ * external_ids hold that entry. With `mirrorKey`, mirrors of its name that have this key among their external_ids go as
+ * well, also where the port itself is gone. Throws OVS_REFUSED for a bridge's own port.
  */
 export async function delPort(
   db: Ovsdb,
-  port: { readonly port: string; readonly onlyIf?: Mark },
+  port: { readonly port: string; readonly onlyIf?: Mark; readonly mirrorKey?: string },
   wait: Wait = defaultWait,
 ): Promise<boolean> {
-  const { port: name, onlyIf } = port;
+  const { port: name, onlyIf, mirrorKey } = port;
   const about = { op: 'ovs.port.del', subject: name };
-  const [ports, bridges] = await db.transact(
+  const [ports, bridges, mirrors] = await db.transact(
     [
       selectWhere('Port', [['name', '==', name]], ['_uuid']),
       selectWhere('Bridge', [['name', '==', name]], ['name']),
+      selectWhere('Mirror', [['name', '==', name]], ['_uuid', 'external_ids']),
     ],
     about,
   );
+  const going = mirrorKey === undefined ? [] : mirrorsWith(mirrorKey, mirrors?.rows);
   const [uuid] = readUuids(ports?.rows?.[0]?._uuid);
-  if (uuid === undefined) return false;
+  if (uuid === undefined) {
+    const steps = going.map((mirror) => ({ operation: delMirrorOperation(mirror) }));
+    if (steps.length > 0) await commit(db, { about, steps }, wait);
+    return false;
+  }
   if ((bridges?.rows?.length ?? 0) > 0) {
     const detail = 'it is the own port of the bridge of this name';
     throw new PipewrightError('OVS_REFUSED', { ...about, detail, hint: 'delete the bridge' });
@@ -256,7 +269,8 @@ export async function delPort(
             timeout: 0,
           },
         ];
-  const steps = [...guard, delPortOperation(uuid)].map((operation) => ({ operation }));
+  const operations = [...guard, ...going.map(delMirrorOperation), delPortOperation(uuid)];
+  const steps = operations.map((operation) => ({ operation }));
   return await guarded(db, { about, steps }, wait);
 }
 
@@ -352,6 +366,10 @@ function portOf(port: Row, bridge: string, iface: Row): OvsPort {
       externalIds: readMap(iface.external_ids),
       ofport: readInteger(iface.ofport),
       ifindex: readInteger(iface.ifindex),
+      policing: {
+        rate: readInteger(iface.ingress_policing_rate) ?? 0,
+        burst: readInteger(iface.ingress_policing_burst) ?? 0,
+      },
       error: readString(iface.error),
     },
   };
@@ -359,6 +377,28 @@ function portOf(port: Row, bridge: string, iface: Row): OvsPort {
 
 function selectWhere(table: string, where: readonly Condition[], columns: readonly string[]): Operation {
   return { op: 'select', table, where, columns };
+}
+
+/**
+ * Limits what the port takes from its link: `ovs-vsctl set interface PORT ingress_policing_rate=RATE ...`, in kbit/s and kbit;
+ * 0 and 0 for no limit. Throws OVS_REFUSED (ENOENT) when there is no such port.
+ */
+export async function setPolicing(
+  db: Ovsdb,
+  port: string,
+  { rate, burst }: { readonly rate: number; readonly burst: number },
+  wait: Wait = defaultWait,
+): Promise<void> {
+  const about = { op: 'ovs.policing.set', subject: port };
+  const operation: Operation = {
+    op: 'update',
+    table: 'Interface',
+    where: [['name', '==', port]],
+    row: { ingress_policing_rate: rate, ingress_policing_burst: burst },
+  };
+  const [updated] = await commit(db, { about, steps: [{ operation }] }, wait);
+  if ((updated?.count ?? 0) === 0)
+    throw new PipewrightError('OVS_REFUSED', { ...about, errno: 'ENOENT', detail: 'no such port' });
 }
 
 /** A guard: the bridge exists. */

@@ -6,7 +6,7 @@ import {
   type Attachment,
   childModeOf,
   formatContainer,
-  ovsVlansOf,
+  isInternal,
 } from '../model/attachment.ts';
 import type { Route } from '../model/link.ts';
 import { vlanIfnameFor } from '../model/naming.ts';
@@ -15,9 +15,12 @@ import type { Operation, PlannedLink, PlannedRoute, Step } from '../model/operat
 import { defaultMetric, plannedRoute } from '../model/route.ts';
 import { planAddrs } from './addrs.ts';
 import { planBridge, planNewPort } from './bridge.ts';
+import { planDeaf } from './deaf.ts';
 import { planRules, planSysctls } from './extras.ts';
 import { planGuestVlans } from './guest-vlans.ts';
 import { saved } from './kept.ts';
+import { planMirror, planPolicing } from './ovs-extras.ts';
+import { internalName, planDeadPorts, planInternal, planOvsBridge, portStep } from './ovs-port.ts';
 import { planRates } from './rates.ts';
 import { noFreeVf, planVf } from './sriov.ts';
 
@@ -89,26 +92,6 @@ function delOurs(name: string, seen: Observed): Operation {
   return { do: 'link.del', side: 'host', name, onlyGroup: seen.group };
 }
 
-function planDeadPorts(seen: Observed): Step[] {
-  return seen.host.deadPorts.map((port) => ({
-    op: { do: 'ovs.port.del', port },
-    because: 'the container it was made for is gone',
-    undo: [],
-  }));
-}
-
-function planOvsBridge(name: string, seen: Observed): Step[] {
-  if (seen.host.networkType === 'ovs') return [];
-  const add: Operation = { do: 'ovs.bridge.add', name, group: seen.group };
-  return [
-    {
-      op: add,
-      because: 'there is no such Open vSwitch bridge',
-      undo: [{ do: 'ovs.bridge.del', name, onlyGroup: seen.group }],
-    },
-  ];
-}
-
 function planVlan(uplink: string, vid: number, want: Attachment, seen: Observed): Step[] {
   const name = vlanIfnameFor(uplink, vid);
   const parent = uplinkOf(uplink, seen);
@@ -152,6 +135,7 @@ function planLink(want: Attachment, seen: Observed): Step[] {
     if (!seen.host.moving) throw noFreeVf(want.network, seen);
     return [...planVf(want, want.network, seen), planGive(want, seen, because)];
   }
+  if (isInternal(want.network)) return planInternal(want, seen, because);
   const link = plannedLink(want, seen);
   const [side, name] =
     link.kind === 'veth' ? (['host', seen.host.hostIfname] as const) : (['guest', want.ifname] as const);
@@ -226,42 +210,22 @@ function wirelessMove(phy: string, want: Attachment, seen: Observed): { phy: str
 
 function planPort(want: Attachment, seen: Observed): Step[] {
   const { network } = want;
-  if (network.kind === 'bridge') return planNewPort(network, seen.host.hostIfname, seen.host.network);
+  const { hostIfname } = seen.host;
+  if (network.kind === 'bridge') return planNewPort(network, hostIfname, seen.host.network);
   if (network.kind !== 'ovs') return [];
-  return [portStep(want, seen, seen.host.hostIfname, 'the new link is no port yet')];
-}
-
-/** The port of Open vSwitch for a host's end, with the original's external_ids. */
-export function portStep(want: Attachment, seen: Observed, port: string, because: string): Step {
-  if (want.network.kind !== 'ovs') throw new Error('only an ovs network has ports');
-  const { name, vid } = want.network;
-  return {
-    op: {
-      do: 'ovs.port.add',
-      bridge: name,
-      port,
-      group: seen.group,
-      externalIds: portIds(seen, port, { bridge: name, vid }),
-      vlans: ovsVlansOf(want.network),
-    },
-    because,
-    undo: [{ do: 'ovs.port.del', port, onlyGroup: seen.group }],
-  };
-}
-
-/** What the original notes on a port. */
-export function portIds(
-  seen: Observed,
-  port: string,
-  { bridge, vid }: { readonly bridge: string; readonly vid: number | undefined },
-): Record<string, string> {
-  const vlan = vid === undefined ? {} : { 'pipework.vlan': String(vid) };
-  return { 'pipework.interface': port, 'pipework.bridge': bridge, ...seen.externalIds, ...vlan };
+  if (isInternal(network)) return planMirror(want, seen, internalName(want, seen));
+  return [
+    // Before anybody can ask it for anything.
+    ...planDeaf(hostIfname, seen),
+    portStep(want, seen, hostIfname, 'the new link is no port yet'),
+    ...planPolicing(want, seen, hostIfname),
+    ...planMirror(want, seen, hostIfname),
+  ];
 }
 
 /** Settings that the link could not be born with, then addresses and routes. */
 function planLayer3(want: Attachment, seen: Observed): Step[] {
-  const moved = want.network.kind === 'phys' || want.network.kind === 'sriov';
+  const moved = want.network.kind === 'phys' || want.network.kind === 'sriov' || isInternal(want.network);
   const set = {
     ...(moved && want.mac !== undefined ? { mac: want.mac } : {}),
     ...(moved && want.mtu !== undefined ? { mtu: want.mtu } : {}),

@@ -8,31 +8,25 @@ import {
   childModeOf,
   formatContainer,
   ipvlanModes,
+  isInternal,
   macvlanModes,
-  type OvsVlans,
-  ovsVlansOf,
   type RouteSpec,
 } from '../model/attachment.ts';
 import type { Addr, Link } from '../model/link.ts';
 import { routeProtocol, vlanIfnameFor } from '../model/naming.ts';
-import { type LinkWithAddrs, type Observed, type ObservedOvsPort, promotion } from '../model/observed.ts';
-import type { LinkChange, Operation, PortVlans, Step } from '../model/operation.ts';
+import { type LinkWithAddrs, type Observed, promotion } from '../model/observed.ts';
+import type { LinkChange, Operation, Step } from '../model/operation.ts';
 import { bornVlans, saysVlans, wantedVlans } from '../model/port-vlan.ts';
 import { isWantedRoute, plannedRoute, routeKey, routeName } from '../model/route.ts';
 import { planAddrs } from './addrs.ts';
-import {
-  gatewaySteps,
-  ipv6MinMtu,
-  planIpv6,
-  planNetwork,
-  portIds,
-  portStep,
-  replacedDefault,
-} from './attach.ts';
+import { gatewaySteps, ipv6MinMtu, planIpv6, planNetwork, replacedDefault } from './attach.ts';
 import { planNewPort, planPortVlans, portVlanOps } from './bridge.ts';
+import { planDeaf } from './deaf.ts';
 import { planRules, planSysctls } from './extras.ts';
 import { dropGuestVlans, planGuestVlans } from './guest-vlans.ts';
 import { isAsked, restorable } from './kept.ts';
+import { planMirror, planPolicing } from './ovs-extras.ts';
+import { changeVlans, portAgain, portStep } from './ovs-port.ts';
 import { planRates, undoneWithLimit } from './rates.ts';
 import { planVf } from './sriov.ts';
 
@@ -71,6 +65,7 @@ export function whyRecreate(want: Attachment, seen: Observed, there: LinkWithAdd
       hint: `first: pipewright detach ${formatContainer(want.container)} --ifname ${want.ifname}`,
     });
   }
+  if (isInternal(network)) return whyInternalAnew(network.name, seen, there);
   const kind = linkKindOf[network.kind];
   if (there.link.kind !== kind) return `kind: ${there.link.kind ?? 'a NIC'} -> ${kind}`;
   if (network.kind === 'macvlan' || network.kind === 'ipvlan') {
@@ -85,6 +80,17 @@ export function whyRecreate(want: Attachment, seen: Observed, there: LinkWithAdd
     return 'pkey';
   if (kind === 'veth' && seen.host.hostEnd === undefined) return "the host's end is gone";
   return undefined;
+}
+
+/** The link of an internal port is what it is for as long as its port is: whatever happens to that, it is made anew. */
+function whyInternalAnew(bridge: string, { host }: Observed, { link }: LinkWithAddrs): string | undefined {
+  const { ovsPort, hostEnd } = host;
+  if (link.kind !== 'tun' && link.kind !== 'openvswitch') return `kind: ${link.kind ?? 'a NIC'} -> internal`;
+  if (!ovsPort?.isInternal) return 'its port is gone';
+  if (ovsPort.bridge !== bridge) return `bridge: ${ovsPort.bridge} -> ${bridge}`;
+  return hostEnd && hostEnd.kind === link.kind
+    ? 'Open vSwitch has made its port anew, on the host'
+    : undefined;
 }
 
 /** The steps that turn the interface that is there into what is wanted, in place. Empty when nothing differs. */
@@ -117,6 +123,10 @@ export function planChange(want: Attachment, seen: Observed, there: LinkWithAddr
 function changePort(want: Attachment, seen: Observed): Step[] {
   const { network } = want;
   const { hostEnd, ovsPort } = seen.host;
+  if (isInternal(network)) {
+    if (!ovsPort) return [];
+    return [...changeVlans(network, ovsPort.name, ovsPort), ...planMirror(want, seen, ovsPort.name)];
+  }
   if (!hostEnd || (network.kind !== 'bridge' && network.kind !== 'ovs')) return [];
   const leave: Step[] =
     ovsPort && (network.kind === 'bridge' || ovsPort.bridge !== network.name)
@@ -133,10 +143,17 @@ function changePort(want: Attachment, seen: Observed): Step[] {
       hostEnd.master !== undefined && !ovsPort
         ? [masterStep(hostEnd.name, '', seen, 'it moves to Open vSwitch')]
         : [];
+    const hush = planDeaf(hostEnd.name, seen, hostEnd);
+    const others = (of: Observed): Step[] => [
+      ...planPolicing(want, of, hostEnd.name),
+      ...planMirror(want, of, hostEnd.name),
+    ];
     if (!ovsPort || leave.length > 0) {
-      return [...leave, ...release, portStep(want, seen, hostEnd.name, `it is no port of ${network.name}`)];
+      const add = portStep(want, seen, hostEnd.name, `it is no port of ${network.name}`);
+      const bare: Observed = { ...seen, host: { ...seen.host, ovsPort: undefined } };
+      return [...leave, ...release, ...hush, add, ...others(bare)];
     }
-    return changeVlans(network, hostEnd.name, ovsPort);
+    return [...hush, ...changeVlans(network, hostEnd.name, ovsPort), ...others(seen)];
   }
   const isPort = seen.host.network && hostEnd.master === seen.host.network.ifindex && leave.length === 0;
   if (isPort) return changePortVlans(network, hostEnd.name, seen);
@@ -152,42 +169,6 @@ function changePortVlans(network: BridgeNetwork, port: string, { host, record }:
   const had = record?.network.kind === 'bridge' && saysVlans(record.network);
   const wanted = wantedVlans(network) ?? (had ? bornVlans(host.network?.data.defaultPvid) : undefined);
   return wanted ? planPortVlans(port, wanted, host.portVlans) : [];
-}
-
-/** The VLANs of a port of Open vSwitch that stays where it is. */
-function changeVlans(network: OvsVlans, port: string, was: ObservedOvsPort): Step[] {
-  const [is, to] = [columnsOf(was), columnsOf(ovsVlansOf(network))];
-  const names = (Object.keys(to) as (keyof typeof to)[]).filter((name) => text(is[name]) !== text(to[name]));
-  if (names.length === 0) return [];
-  const only = (of: ReturnType<typeof columnsOf>): PortVlans =>
-    Object.fromEntries(names.map((name) => [name, of[name]]));
-  const because = names.map(
-    (name) => `${name === 'vid' ? 'tag' : name}: ${text(is[name])} -> ${text(to[name])}`,
-  );
-  const op = (set: PortVlans): Operation => ({ do: 'ovs.port.set', port, set });
-  return [{ op: op(only(to)), because: because.join(', '), undo: [op(only(is))] }];
-}
-
-/** All that the VLANs of a port can be, what is not set as null or an empty list. */
-function columnsOf(of: OvsVlans | ObservedOvsPort) {
-  const { vid = null, trunks = [], vlanMode = null, cvlans = [], qinqEthtype = null } = of;
-  return { vid, trunks, vlanMode, cvlans, qinqEthtype };
-}
-
-const text = (value: number | string | readonly number[] | null): string =>
-  (Array.isArray(value) ? value.join(',') : (value ?? '').toString()) || 'none';
-
-function portAgain(seen: Observed, port: string, was: ObservedOvsPort): Operation {
-  const { bridge, vid, trunks, vlanMode, cvlans = [], qinqEthtype } = was;
-  const vlans = {
-    ...(vid !== undefined && { vid }),
-    ...(trunks.length > 0 && { trunks }),
-    ...(vlanMode !== undefined && { vlanMode }),
-    ...(cvlans.length > 0 && { cvlans }),
-    ...(qinqEthtype !== undefined && { qinqEthtype }),
-  } as OvsVlans;
-  const group = seen.record?.group ?? seen.group;
-  return { do: 'ovs.port.add', bridge, port, group, externalIds: portIds(seen, port, was), vlans };
 }
 
 function masterStep(name: string, master: string, seen: Observed, because: string): Step {

@@ -40,8 +40,10 @@ export interface DropFacts {
         readonly isUsed?: boolean;
       })
     | undefined;
-  /** The bridge of a network of kind ovs: whether we made it, and how many ports it has. */
+  /** The bridge of a network of kind ovs: whether we made it, and how many ports it has besides that of the host. */
   readonly ovsBridge: { readonly ours: boolean; readonly ports: number } | undefined;
+  /** The port of ours that is the host's interface in a VLAN of it, whether or not its link is there. */
+  readonly hasHostPort?: boolean | undefined;
   readonly hostLink:
     | (LinkFacts & {
         /** The next address of a subnet takes the place of the first when that is deleted. */
@@ -82,7 +84,12 @@ const hasOthers = (addrs: readonly Addr[], own: readonly Cidr[]): boolean =>
   addrs.some(({ scope, cidr }) => scope === 0 && !hasCidr(own, cidr));
 
 /** The host's own child of a NIC goes; of a bridge only the addresses, which others may have added theirs to. */
-function dropHostLink({ record, staying, hostLink }: DropFacts): DropPlan {
+function dropHostLink({ record, staying, hostLink, hasHostPort }: DropFacts): DropPlan {
+  const port = record.hostLink;
+  if (hasHostPort && port !== undefined) {
+    if (staying.some((other) => other.hostLink === port)) return nothing;
+    return { ops: [{ do: 'ovs.port.del', port }], inUse: false };
+  }
   if (!hostLink) return nothing;
   const { link, addrs, promotes } = hostLink;
   const others = staying.filter((other) => other.hostLink === link.name);

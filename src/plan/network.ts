@@ -3,7 +3,7 @@ import { PipewrightError } from '../errors.ts';
 import { broadcastOf, type Cidr, formatCidr } from '../model/address.ts';
 import { childModeOf } from '../model/attachment.ts';
 import type { Addr, Link, Route } from '../model/link.ts';
-import { hostIfnameFor, vlanIfnameFor } from '../model/naming.ts';
+import { hostIfnameFor, hostMark, vlanIfnameFor } from '../model/naming.ts';
 import { type NetworkType, promotion, type UplinkPort } from '../model/observed.ts';
 import type { Operation, PlannedLink, Side, Step } from '../model/operation.ts';
 import { carries, needsFiltering, type PortVlan } from '../model/port-vlan.ts';
@@ -26,6 +26,10 @@ export interface ObservedNetwork {
   readonly hostAddrs: readonly Addr[];
   /** Its routes; only where an address of it may have to go. */
   readonly hostRoutes?: readonly Route[] | undefined;
+  /** The port of Open vSwitch that is the host's interface in a VLAN, whoever made it. */
+  readonly hostPort?:
+    | { readonly bridge: string; readonly vid: number | undefined; readonly isOurs: boolean }
+    | undefined;
   /** The VLANs that the bridge itself carries, where the host has addresses in one of them. */
   readonly selfVlans: readonly PortVlan[];
   /** See ObservedHost. */
@@ -47,7 +51,8 @@ export function hostLinkOf(network: NetworkSpec): string | undefined {
       // What the bridge's own interface sends is in no VLAN but its PVID, which is one for all networks of the bridge.
       return network.vid === undefined ? network.bridge : vlanIfnameFor(network.bridge, network.vid);
     case 'ovs':
-      return network.bridge;
+      // Likewise: its own port has one tag, or none, for all networks of the bridge.
+      return network.vid === undefined ? network.bridge : vlanIfnameFor(network.bridge, network.vid);
     case 'macvlan':
     case 'ipvlan': {
       // A NIC does not talk to its own children; another child does.
@@ -166,6 +171,8 @@ function planUplink(network: Extract<NetworkSpec, { uplink: string }>, seen: Obs
 function planHostLink(network: NetworkSpec, seen: ObservedNetwork): Step[] {
   const name = hostLinkOf(network);
   if (name === undefined) return [];
+  if (network.kind === 'ovs' && network.vid !== undefined)
+    return planHostPort(network.bridge, network.vid, name, seen);
   if (seen.hostLink) {
     return [
       ...(network.kind === 'bridge' ? planSelf(network, seen) : []),
@@ -182,6 +189,47 @@ function planHostLink(network: NetworkSpec, seen: ObservedNetwork): Step[] {
   return [
     linkAdd('guest', name, link, seen, 'the host has no interface on this network'),
     linkUp(name, 'it is new'),
+  ];
+}
+
+/** The host's interface in a VLAN of an Open vSwitch bridge: an internal port with that tag. */
+function planHostPort(bridge: string, vid: number, name: string, seen: ObservedNetwork): Step[] {
+  const { hostPort: port, hostLink: link, group } = seen;
+  if (port ? port.bridge !== bridge || !port.isOurs : link) {
+    throw new PipewrightError('NAME_TAKEN', {
+      op: 'network',
+      subject: name,
+      detail: `a ${port ? `port of ${port.bridge}` : 'link'} of this name exists, and pipewright did not make it`,
+      hint: `it is to be the host's interface in VLAN ${vid} of ${bridge}: rename or delete that one`,
+    });
+  }
+  const del = (onlyGroup?: number): Operation => ({
+    do: 'ovs.port.del',
+    port: name,
+    ...(onlyGroup !== undefined && { onlyGroup }),
+  });
+  const add: Operation = {
+    do: 'ovs.port.add',
+    bridge,
+    port: name,
+    internal: true,
+    vlans: { vid },
+    group,
+    externalIds: { [hostMark]: name },
+  };
+  const because = `the host has no interface in VLAN ${vid} of ${bridge}`;
+  if (!port || !link)
+    return [
+      ...(port ? [step(del(), 'its link is gone', [])] : []),
+      step(add, because, [del(group)]),
+      linkUp(name, 'it is new'),
+    ];
+  const tag = (of: number | null): Operation => ({ do: 'ovs.port.set', port: name, set: { vid: of } });
+  return [
+    ...(port.vid === vid
+      ? []
+      : [step(tag(vid), `tag: ${port.vid ?? 'none'} -> ${vid}`, [tag(port.vid ?? null)])]),
+    ...(link.up ? [] : [linkUp(name, 'it is down')]),
   ];
 }
 

@@ -1,7 +1,14 @@
 /** What to do about a wanted attachment: make it, change it, make it anew, or refuse. Pure. */
 import { PipewrightError } from '../errors.ts';
 import { everything } from '../model/address.ts';
-import { type AddrSpec, type Attachment, formatContainer, type RouteSpec } from '../model/attachment.ts';
+import {
+  type AddrSpec,
+  type Attachment,
+  formatContainer,
+  isInternal,
+  isPair,
+  type RouteSpec,
+} from '../model/attachment.ts';
 import type { Route } from '../model/link.ts';
 import { hostIfnameFor, isOurGroup, routeProtocol } from '../model/naming.ts';
 import type { LinkWithAddrs, Observed } from '../model/observed.ts';
@@ -20,12 +27,11 @@ export type IfPresent = 'refuse' | 'converge';
 export function planAttach(want: Attachment, seen: Observed, ifPresent: IfPresent): Step[] {
   const { hostEnd } = seen.host;
   const { link: there } = seen.guest;
-  const isPair = want.network.kind === 'bridge' || want.network.kind === 'ovs';
   if (ifPresent === 'converge' && there && isOurGroup(there.link.group)) {
     const why = whyRecreate(want, seen, there);
     return why === undefined ? planChange(want, seen, there) : planRecreate(want, seen, why);
   }
-  const leftover = isPair && hostEnd ? planLeftover(want, seen) : [];
+  const leftover = isInternal(want.network) ? planLostPort(seen) : pairLeftover(want, seen);
   // The container's end of a leftover pair goes with it.
   const isLeftover =
     hostEnd && there?.link.kind === 'veth' && there.link.lower === hostEnd.ifindex && leftover.length > 0;
@@ -39,6 +45,17 @@ export function planAttach(want: Attachment, seen: Observed, ifPresent: IfPresen
     });
   }
   return [...leftover, ...planCreate(want, seen)];
+}
+
+/** The port of an interface that is gone. */
+function planLostPort({ host }: Observed): Step[] {
+  const { ovsPort } = host;
+  if (!ovsPort) return [];
+  return [{ op: { do: 'ovs.port.del', port: ovsPort.name }, because: 'its interface is gone', undo: [] }];
+}
+
+function pairLeftover(want: Attachment, seen: Observed): Step[] {
+  return isPair(want.network) && seen.host.hostEnd ? planLeftover(want, seen) : [];
 }
 
 /** A host's end of the wanted name: up, it is in use; down, it is what an earlier failure left. */
@@ -67,15 +84,16 @@ function planRecreate(want: Attachment, seen: Observed, why: string): Step[] {
   const { link: there } = seen.guest;
   if (!there) throw new Error('nothing to re-create');
   const inode = seen.group;
-  const isPair = want.network.kind === 'bridge' || want.network.kind === 'ovs';
+  const { hostEnd, hostIfname, ovsPort } = seen.host;
+  // That of an internal port is free by then, and the other ends are taken until the predecessor is gone.
+  const isTaken = ovsPort?.isInternal ? !isInternal(want.network) : hostEnd !== undefined;
   // What goes down with the predecessor comes back with it; it is nothing for the successor to replace.
   const others = ({ dev }: Route): boolean => dev !== there.link.ifindex;
   const fresh: Observed = {
     ...seen,
     host: {
       ...seen.host,
-      // Taken until the predecessor is gone.
-      hostIfname: seen.host.hostEnd ? hostIfnameFor(want.ifname, { inode }, 2) : seen.host.hostIfname,
+      hostIfname: isTaken ? hostIfnameFor(want.ifname, { inode }, 2) : hostIfname,
       hostEnd: undefined,
       ovsPort: undefined,
     },
@@ -94,7 +112,7 @@ function planRecreate(want: Attachment, seen: Observed, why: string): Step[] {
     ...before,
     ...planCreate(inherit(want, seen, there), fresh),
     ...after,
-    ...(seen.guest.detour.isThere && isPair ? [dropIfb(want.ifname)] : []),
+    ...(seen.guest.detour.isThere && isPair(want.network) ? [dropIfb(want.ifname)] : []),
   ];
 }
 
@@ -129,10 +147,12 @@ function specOf({ family, dst, gateway, table, metric }: Route): RouteSpec {
   };
 }
 
+const ownMacKinds = ['veth', 'bridge', 'ovs', 'tun', 'openvswitch', 'macvlan', 'dummy'];
+
 /** The MAC address of an interface that has one of its own, for one that can: not the NIC's, which some kinds share. */
 function ownMac({ network }: Attachment, { link }: LinkWithAddrs): string | undefined {
   const shares = (kind: string | undefined, mode: string | undefined): boolean =>
-    !['veth', 'bridge', 'ovs', 'macvlan', 'dummy'].includes(kind ?? '') || mode === 'passthru';
+    !ownMacKinds.includes(kind ?? '') || mode === 'passthru';
   const { mode } = link.data;
   if (shares(link.kind, mode) || shares(network.kind, 'mode' in network ? network.mode : undefined))
     return undefined;

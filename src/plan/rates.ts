@@ -1,5 +1,5 @@
 /** Rate limits of an interface, by token buckets. Pure. */
-import type { Attachment } from '../model/attachment.ts';
+import { type Attachment, isPair } from '../model/attachment.ts';
 import { ifbNameFor } from '../model/naming.ts';
 import type { Observed } from '../model/observed.ts';
 import type { Operation, Side, Step } from '../model/operation.ts';
@@ -16,13 +16,11 @@ export function planRates(want: Attachment, seen: Observed, hostIfname: string, 
   const present = seen.guest.link ? seen.guest.rates : {};
   return [
     ...planRate('guest', want.ifname, rate.out, present.out),
-    ...(isPair(want)
+    ...(isPair(want.network)
       ? planHostEnd(hostIfname, rate.in, present.in, joinsOvs)
       : planDetour(want, seen, wholeBytes(rate.in))),
   ];
 }
-
-const isPair = ({ network }: Attachment): boolean => network.kind === 'bridge' || network.kind === 'ovs';
 
 /** The kernel counts whole bytes. */
 const wholeBytes = (rate: number | undefined): number | undefined =>

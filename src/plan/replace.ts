@@ -6,6 +6,7 @@ import type { Operation, PlannedLink, Step } from '../model/operation.ts';
 import { childSeen } from './change.ts';
 import { stashGuestVlans, unmakeGuestVlans } from './guest-vlans.ts';
 import { saved } from './kept.ts';
+import { portAgain } from './ovs-port.ts';
 
 /** Steps before those that make the successor, and after them. */
 export interface Replacement {
@@ -21,6 +22,8 @@ export function makeRoom(
   nameFor: (nr: number) => string,
   because: string,
 ): Replacement {
+  if (seen.host.ovsPort?.isInternal || isLone(there))
+    return { before: [...unmakeGuestVlans(seen), ...unplug(want, seen, there, because)], after: [] };
   const again = againFor(want, seen, there);
   if (again) return { before: [...unmakeGuestVlans(seen), unmake(want, there, again, because)], after: [] };
   const stash = nameFor(1);
@@ -28,6 +31,31 @@ export function makeRoom(
     before: [...stashGuestVlans(seen, (at) => nameFor(3 + at)), stashStep(want, there, stash, because)],
     after: dropStashed(seen, stash),
   };
+}
+
+/** An internal port's link whose port is gone. */
+const isLone = ({ link }: LinkWithAddrs): boolean => link.kind === 'tun' || link.kind === 'openvswitch';
+
+/** The link of an internal port goes with the port, and under another name the kernel's datapath would lose it. */
+function unplug({ ifname }: Attachment, seen: Observed, there: LinkWithAddrs, because: string): Step[] {
+  const { ovsPort } = seen.host;
+  const { group } = there.link;
+  const again: Operation[] = ovsPort
+    ? [
+        portAgain(seen, ovsPort.name, ovsPort),
+        { do: 'link.give', name: ovsPort.name, ifname, group },
+        { do: 'link.restore', name: ifname, saved: saved(there) },
+      ]
+    : [];
+  const mirror = seen.host.mirror?.is;
+  if (ovsPort && mirror)
+    again.push({ do: 'ovs.mirror.set', bridge: ovsPort.bridge, port: ovsPort.name, mirror, group });
+  const del: Operation = { do: 'link.del', side: 'guest', name: ifname, onlyGroup: group };
+  return [
+    ...(ovsPort ? [{ op: { do: 'ovs.port.del', port: ovsPort.name } as const, because, undo: again }] : []),
+    // One that Open vSwitch has lost does not go by itself.
+    { op: del, because, undo: [] },
+  ];
 }
 
 /**

@@ -244,6 +244,8 @@ function wantedOf({ spec, network, container, cidrs }: Entry, addrs: AddrSpec[])
     rules,
     sysctls,
     rate,
+    mirror,
+    policing,
     vlans = [],
     place,
   } = spec;
@@ -264,6 +266,8 @@ function wantedOf({ spec, network, container, cidrs }: Entry, addrs: AddrSpec[])
     ...(addresses === 'dhcp' ? { dhcp: { ...dhcp, ...(noGateway && { noGateway }) } } : {}),
     vlans,
     ...(rate === undefined ? {} : { rate }),
+    ...(mirror && { mirror }),
+    ...(policing && { policing }),
     ...(mac === undefined ? {} : { mac }),
     ...(mtu === undefined ? {} : { mtu }),
     ...(dad === undefined ? {} : { dad }),
@@ -280,7 +284,10 @@ function wantedOf({ spec, network, container, cidrs }: Entry, addrs: AddrSpec[])
 }
 
 /** The network as an interface plugs into it; the attachment's own VLAN, or VLANs, go before the network's. */
-export function plugOf(network: NetworkSpec, own: Pick<AttachmentSpec, 'vid' | 'trunks'> = {}): Network {
+export function plugOf(
+  network: NetworkSpec,
+  own: Pick<AttachmentSpec, 'vid' | 'trunks' | 'internal'> = {},
+): Network {
   const tag = own.vid ?? ('vid' in network ? network.vid : undefined);
   const tagged = tag === undefined ? {} : { vid: tag };
   switch (network.kind) {
@@ -295,6 +302,7 @@ export function plugOf(network: NetworkSpec, own: Pick<AttachmentSpec, 'vid' | '
       return {
         kind: 'ovs',
         name: network.bridge,
+        ...((own.internal ?? network.internal) && { internal: true as const }),
         ...ovsVlansOf({ ...ovsModeOf(network), ...portVlansOf(network, own) }),
       };
     case 'macvlan':

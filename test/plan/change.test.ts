@@ -29,7 +29,13 @@ function onOvs(vlans: { readonly vid: number | undefined; readonly trunks: reado
   const bridge = { network: link('ovs0', 5, { kind: 'tun' }), networkType: 'ovs' as const };
   const hostEnd = { ...host.hostEnd, master: undefined };
   return seen({
-    host: { ...host, ...bridge, hostEnd, hostEndMaster: undefined, ovsPort: { bridge: 'ovs0', ...vlans } },
+    host: {
+      ...host,
+      ...bridge,
+      hostEnd,
+      hostEndMaster: undefined,
+      ovsPort: { name: 'veth1pl42', isInternal: false, bridge: 'ovs0', ...vlans },
+    },
     guest,
     record: recordOf({ network: ovs0 }),
   });

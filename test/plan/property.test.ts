@@ -181,7 +181,13 @@ function achieved(want: Attachment, before: Observed): Observed {
       hostEndMaster: network.kind === 'bridge' ? 'br1' : undefined,
       ovsPort:
         network.kind === 'ovs'
-          ? { bridge: 'ovs0', vid: network.vid, trunks: network.trunks ?? [] }
+          ? {
+              name: 'veth1pl42',
+              isInternal: false,
+              bridge: 'ovs0',
+              vid: network.vid,
+              trunks: network.trunks ?? [],
+            }
           : undefined,
     },
     guest: {

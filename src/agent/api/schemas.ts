@@ -188,6 +188,13 @@ export const attachSchema = z
       .optional()
       .openapi({ example: ['100,200-299'] }),
     vlanMode: z.string().optional(),
+    mirror: z
+      .array(z.string())
+      .optional()
+      .openapi({ example: ['web/eth1'] }),
+    mirrorDirection: z.string().optional(),
+    mirrorVlans: z.array(z.string()).optional(),
+    policing: z.string().optional(),
     guestVlan: z
       .array(z.string())
       .optional()

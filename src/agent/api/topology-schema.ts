@@ -6,7 +6,9 @@ import {
   ipv6Modes,
   ipvlanFlags,
   ipvlanModes,
+  type MirrorSpec,
   macvlanModes,
+  mirrorDirections,
   ovsVlanModes,
   qinqEthtypes,
 } from '../../model/attachment.ts';
@@ -45,6 +47,7 @@ const network = z
       ...common,
       kind: z.literal('ovs'),
       bridge: z.string(),
+      internal: z.literal(true).optional(),
       vid,
       trunks,
       vlanMode: z.enum(ovsVlanModes).optional(),
@@ -142,6 +145,18 @@ const attachment = z
     sysctls: z.record(z.string(), z.string()),
     vlans: list(z.object({ vid: z.int(), ifname: z.string(), cidrs: list(cidr) })).optional(),
     rate: z.object({ in: z.number().optional(), out: z.number().optional() }).optional(),
+    internal: z.boolean().optional(),
+    mirror: z
+      .object({
+        of: list(z.string()).optional(),
+        direction: z.enum(mirrorDirections).optional(),
+        vlans: trunks,
+      } satisfies Record<keyof MirrorSpec, z.ZodType>)
+      .optional(),
+    policing: z
+      .object({ rate: z.int(), burst: z.int() })
+      .optional()
+      .openapi({ description: 'kbit/s and kbit' }),
     dad: z.boolean().optional(),
   } satisfies Record<keyof AttachmentSpec, z.ZodType>)
   .openapi('WantedAttachment');

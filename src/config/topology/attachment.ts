@@ -11,11 +11,12 @@ import { keyPlaceOf, placeOf, type Said } from './document.ts';
 import { didYouMean } from './hints.ts';
 import { complainOf } from './issues.ts';
 import { checkTrunks, ipv6Mtu, itemPlace, trunksOf, whyNotIn } from './network.ts';
+import { checkOvs, ovsPartsOf } from './ovs.ts';
 import type { Complaints } from './problem.ts';
 import { attachmentSchema } from './schema-attachment.ts';
 import { sysctlKey } from './values.ts';
 
-type ReadAttachment = z.output<typeof attachmentSchema>;
+export type ReadAttachment = z.output<typeof attachmentSchema>;
 
 /** A spec and where its parts are written. */
 export interface SaidAttachment {
@@ -32,7 +33,7 @@ export interface KnownNetworks {
 }
 
 /** What an attachment is checked with. */
-interface Check {
+export interface Check {
   readonly read: ReadAttachment;
   readonly said: Said;
   readonly complaints: Complaints;
@@ -99,6 +100,7 @@ function specOf(check: Check): AttachmentSpec {
     })),
     sysctls: readSysctls(check),
     ...(rate !== undefined && { rate: withoutAbsent(rate) }),
+    ...ovsPartsOf(read),
     ...(dad !== undefined && { dad }),
     ...(read.vlans.length > 0 && {
       vlans: read.vlans.map(({ vid, addresses }) => ({ vid, ifname: `${ifname}.${vid}`, cidrs: addresses })),
@@ -289,7 +291,9 @@ function checkIpv6({ read, said, complaints }: Check): void {
 }
 
 /** What some kinds of networks cannot do. */
-function checkKind({ read, said, complaints }: Check, network: NetworkSpec): void {
+function checkKind(check: Check, network: NetworkSpec): void {
+  const { read, said, complaints } = check;
+  checkOvs(check, network);
   const { kind, name } = network;
   const complain = (key: string, message: string, hint?: string): void =>
     complaints.add(keyPlaceOf(said, key), message, hint);

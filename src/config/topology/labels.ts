@@ -72,11 +72,14 @@ const words: Readonly<
   vlan: { key: 'vlan', sort: 'number' },
   trunks: { key: 'trunks', sort: 'numbers' },
   mtu: { key: 'mtu', sort: 'number' },
+  mode: { key: 'mode', sort: 'one' },
+  mirror: { key: 'mirror', sort: 'many' },
+  policing: { key: 'policing', sort: 'one' },
   route: { key: 'routes', sort: 'many' },
 };
 
 /** These stand by themselves. */
-const alone = new Set(['auto', 'dhcp', 'none']);
+const alone = new Set(['auto', 'dhcp', 'none', 'all']);
 const wordHint = 'a label is as in address=10.0.0.2/24,ifname=eth1';
 
 /** `address=10.0.0.2/24,ifname=eth1` as the fields of an entry. */

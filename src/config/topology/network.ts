@@ -92,7 +92,8 @@ function plugOf(
         const { vlanMode, qinqEthtype } = read;
         const cvlans = read.cvlans && { cvlans: [...read.cvlans].sort((a, b) => a - b) };
         const mode = { ...(vlanMode && { vlanMode }), ...(qinqEthtype && { qinqEthtype }) };
-        return { kind: 'ovs', bridge, ...nic, ...vid, ...trunksOf(read), ...mode, ...cvlans };
+        const internal = read.mode === 'internal' && { internal: true as const };
+        return { kind: 'ovs', bridge, ...nic, ...internal, ...vid, ...trunksOf(read), ...mode, ...cvlans };
       }
       const filtering = read.vlanFiltering && { vlanFiltering: read.vlanFiltering };
       return { kind: 'bridge', bridge, ...nic, ...vid, ...trunksOf(read), ...filtering };

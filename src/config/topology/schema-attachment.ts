@@ -1,10 +1,10 @@
 /** Attachments of a topology file, see schema.ts. */
 import * as z from 'zod';
 import { everything } from '../../model/address.ts';
-import { interfaceIds, ipv6Modes } from '../../model/attachment.ts';
+import { interfaceIds, ipv6Modes, mirrorDirections } from '../../model/attachment.ts';
 import { printable } from '../names.ts';
 import { parseMetric, parseTable, splitRoute } from '../route-words.ts';
-import { fields, host, mtu, trunks, vlan } from './schema-parts.ts';
+import { fields, host, mtu, ovsMode, trunks, vlan } from './schema-parts.ts';
 import { readCompose, readContainer, readLabel } from './selector.ts';
 import * as v from './values.ts';
 
@@ -113,6 +113,35 @@ const rateFields = fields({
   }),
   out: rate.optional().meta({ description: 'What the container sends.' }),
 }).meta({ id: 'rate', title: 'rate' });
+
+const mirrored = v.mirrored.meta({
+  title: 'attachment or port',
+  examples: ['web', 'web/eth1', 'port:eth0'],
+});
+const mirrorFields = fields({
+  of: z
+    .union([z.literal('all'), v.oneOrMore(mirrored)])
+    .default('all')
+    .meta({
+      title: 'attachments or ports',
+      description:
+        'Whose traffic is copied: `all` ports of the bridge, or those of containers (`web`, `web/eth1`) and other ports ' +
+        '(`port:eth0`), each from when it is there.',
+    }),
+  direction: z.enum(mirrorDirections).optional().meta({
+    description: 'Only with a list: what they send (`src`), what they receive (`dst`), or both, the default.',
+  }),
+  vlans: trunks.meta({ title: 'VLAN ids', description: 'Only what is in one of these VLANs.' }),
+}).meta({ id: 'mirror', title: 'mirror' });
+
+const policingFields = fields({
+  rate: v.rate.meta({ title: 'rate', description: '`ingress_policing_rate`.', examples: ['10mbit'] }),
+  burst: v.rate.optional().meta({
+    title: 'bits',
+    description: '`ingress_policing_burst`: 8mbit when nothing is said.',
+    examples: ['1mbit'],
+  }),
+}).meta({ id: 'policing', title: 'policing' });
 
 const guestVlanFields = fields({
   vid: vlan.meta({ description: 'VLAN id of the tag.' }),
@@ -257,6 +286,31 @@ export const attachmentSchema = fields({
         'VLANs that come with tags, each an interface IFNAME.VID in the container: ' +
         '`ip link add link IFNAME name IFNAME.VID type vlan id VID`.',
       examples: [[{ vid: 100, addresses: '10.100.0.2/24' }]],
+    }),
+  mode: ovsMode.optional().meta({
+    description: 'On kind ovs: `veth` or `internal`, before what the network says.',
+  }),
+  mirror: z
+    .union([z.literal('all'), v.oneOrMore(mirrored), mirrorFields])
+    .optional()
+    .meta({
+      title: 'mirror',
+      description:
+        'On kind ovs, for capture: the interface gets a copy of what passes the bridge, or of what some attachments send and ' +
+        'receive, and nothing else: `ovs-vsctl create mirror name=PORT select-all=true output-port=PORT`. It has no ' +
+        'addresses then, and what it sends is dropped.',
+      examples: ['all', ['web', 'db/eth1'], { of: 'web', direction: 'src', vlans: [100] }],
+    }),
+  policing: z
+    .union([v.rate.transform((bits) => ({ rate: bits, burst: undefined })), policingFields])
+    .optional()
+    .meta({
+      title: 'policing',
+      description:
+        "On kind ovs: what the container sends beyond this rate is dropped at the host's end, where the container cannot change " +
+        "it: `ovs-vsctl set interface PORT ingress_policing_rate=KBIT ingress_policing_burst=KBIT`. The kernel's datapath only; " +
+        '`rate` works on both.',
+      examples: ['10mbit', { rate: '10mbit', burst: '1mbit' }],
     }),
   mtu: mtu.optional().meta({ description: "Bytes, before the network's." }),
   dad: z

@@ -7,7 +7,7 @@ import {
   ovsVlanModes,
   qinqEthtypes,
 } from '../../model/attachment.ts';
-import { fields, host, mtu, perHost, trunks, vlan } from './schema-parts.ts';
+import { fields, host, mtu, ovsMode, perHost, trunks, vlan } from './schema-parts.ts';
 import * as v from './values.ts';
 
 const common = {
@@ -115,8 +115,15 @@ export const networkSchema = z.discriminatedUnion('kind', [
   fields({
     kind: kind('ovs'),
     ...onBridge,
+    mode: ovsMode.optional().meta({
+      description:
+        'What an attachment is: one end of a veth pair whose other end is the port (`veth`, the default), or the port itself ' +
+        '(`internal`): `ovs-vsctl add-port BRIDGE PORT -- set interface PORT type=internal`, moved into the container.',
+    }),
     vlan: vlan.optional().meta({
-      description: 'VLAN of the ports: `ovs-vsctl add-port BRIDGE PORT tag=VLAN`.',
+      description:
+        'VLAN of the ports: `ovs-vsctl add-port BRIDGE PORT tag=VLAN`. With it, `hostAddress` is on the internal port ' +
+        'BRIDGE.VLAN of the host.',
     }),
     trunks: trunks.meta({
       description:
@@ -142,7 +149,8 @@ export const networkSchema = z.discriminatedUnion('kind', [
       .meta({ description: 'Of `dot1q-tunnel`: the sort of the outer tag, by default 802.1ad.' }),
   }).meta({
     title: 'ovs',
-    description: 'Open vSwitch bridge: `ovs-vsctl add-br BRIDGE`, each attachment a veth pair.',
+    description:
+      'Open vSwitch bridge: `ovs-vsctl add-br BRIDGE`, each attachment a veth pair or an internal port.',
   }),
   fields({
     kind: kind('macvlan'),

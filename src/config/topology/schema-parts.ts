@@ -27,3 +27,6 @@ export const host = v
   .oneOrMore(v.hostName.meta({ title: 'host name', examples: ['a'] }))
   .optional()
   .meta({ description: 'Only on this host, or these, of those under `hosts`.' });
+
+/** Whether the interface is one end of a pair, or a port of Open vSwitch itself. */
+export const ovsMode = z.enum(['veth', 'internal']);

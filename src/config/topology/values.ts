@@ -16,6 +16,8 @@ import {
 import { mainTable } from '../../model/route.ts';
 import type { AddressRange } from '../../model/topology.ts';
 import { checkIfname, parseVids, printable } from '../names.ts';
+import { checkMirrored } from '../ovs-options.ts';
+import { parseRate } from '../rate.ts';
 import { didYouMean } from './hints.ts';
 
 /** A value that is refused: why, as the rest of a sentence after it, and what to write instead. */
@@ -248,30 +250,20 @@ export const ipv4 = textAs((text) => {
   return why === undefined ? ip.ip : not(why);
 });
 
-const rateUnits: Readonly<Record<string, number>> = {
-  ...{ '': 1, bit: 1, kbit: 1e3, mbit: 1e6, gbit: 1e9, tbit: 1e12 },
-  ...{ kibit: 2 ** 10, mibit: 2 ** 20, gibit: 2 ** 30, tibit: 2 ** 40 },
-  ...{ bps: 8, kbps: 8e3, mbps: 8e6, gbps: 8e9, tbps: 8e12 },
-  ...{ kibps: 8 * 2 ** 10, mibps: 8 * 2 ** 20, gibps: 8 * 2 ** 30, tibps: 8 * 2 ** 40 },
-};
-const rateLimits = { least: 1000, most: 1e13 };
-
 /** Bits per second, written as `tc` takes it: 10mbit, 1.5gbit, 500kbps (bytes). A bare number is bits. */
 export const rate = z.union([z.string(), z.number()]).transform((said, context) => {
-  const [, digits, unit = ''] = /^(\d{1,15}(?:\.\d{1,9})?)\s*([a-z]*)$/i.exec(String(said).trim()) ?? [];
-  const factor = rateUnits[unit.toLowerCase()];
-  const read = (): number | Refused => {
-    if (digits === undefined || factor === undefined) {
-      return not(
-        'is not a rate, as in 10mbit; units are those of tc: bit, kbit, mbit, gbit, and bps for bytes',
-      );
-    }
-    const bits = Math.round(Number(digits) * factor);
-    if (bits < rateLimits.least) return not('is too slow: the least is 1kbit');
-    return bits > rateLimits.most ? not('is faster than any link') : bits;
-  };
-  return settle(read(), String(said), context);
+  const read = parseRate(String(said));
+  return settle(typeof read === 'string' ? not(read) : read, String(said), context);
 });
+
+/** What a mirror is about: `web`, `web/eth1`, `port:eth0`. */
+export const mirrored = textAs(
+  (text) => {
+    const why = checkMirrored(text);
+    return why === undefined ? text : not(why);
+  },
+  ['all'],
+);
 
 /** `ipv4.forwarding` -> `ipv4/forwarding`: the interface's name goes between them. */
 export function sysctlKey(

@@ -25,17 +25,24 @@ const afSpecAttrs = {
   inet6: attr(10, nested({ conf: attr(2, raw) })), // IFLA_INET6_CONF
 } as const;
 
-/** IPV4_DEVCONF_PROMOTE_SECONDARIES, whose numbers begin with 1, and DEVCONF_DISABLE_IPV6. */
+/** IPV4_DEVCONF_RP_FILTER, _ARP_IGNORE and _PROMOTE_SECONDARIES, whose numbers begin with 1, and DEVCONF_DISABLE_IPV6. */
+const rpFilter = 7;
+const arpIgnore = 18;
 const promoteSecondaries = 19;
 const disableIpv6 = 26;
 
 /** The sysctls that are asked for at every look: here they need no file to be opened. */
 export function confOf({
   afSpec,
-}: Attrs<typeof linkAttrs>): Pick<Link, 'promotesSecondaries' | 'ipv6Disabled'> {
+}: Attrs<typeof linkAttrs>): Pick<Link, 'rpFilter' | 'arpIgnore' | 'promotesSecondaries' | 'ipv6Disabled'> {
+  // None of them is more than a byte.
+  const value = (conf: Uint8Array | undefined, index: number): number | undefined =>
+    conf === undefined ? undefined : (conf[index * 4] ?? 0);
   const flag = (conf: Uint8Array | undefined, index: number): boolean | undefined =>
-    conf === undefined ? undefined : (conf[index * 4] ?? 0) !== 0;
+    conf === undefined ? undefined : value(conf, index) !== 0;
   return {
+    rpFilter: value(afSpec?.inet?.conf, rpFilter),
+    arpIgnore: value(afSpec?.inet?.conf, arpIgnore),
     promotesSecondaries: flag(afSpec?.inet?.conf, promoteSecondaries),
     ipv6Disabled: flag(afSpec?.inet6?.conf, disableIpv6),
   };

@@ -221,11 +221,12 @@ export class Ground {
   }
 
   #addOvs(entries: Map<string, string>): void {
-    for (const table of ['Bridge', 'Port', 'Interface']) {
+    for (const table of ['Bridge', 'Port', 'Interface', 'Mirror']) {
       const columns = {
         Bridge: 'external_ids,datapath_type',
         Port: 'tag,external_ids',
-        Interface: 'external_ids',
+        Interface: 'external_ids,type,ingress_policing_rate,ingress_policing_burst',
+        Mirror: 'external_ids,select_all,select_vlan',
       };
       const text = this.vsctl(
         '--format=json',

@@ -83,6 +83,13 @@ const scenarios: readonly Scenario[] = [
     network: { ...common('10.1.0.1/24'), kind: 'ovs', bridge: 'ovs0' },
     operations: 'ovs.bridge.add link.set addr.add',
   },
+  {
+    name: 'the host in a VLAN of an Open vSwitch bridge',
+    needs: ['ovs'],
+    ovs: true,
+    network: { ...common('10.1.0.1/24'), kind: 'ovs', bridge: 'ovs0', vid: 100 },
+    operations: 'ovs.bridge.add ovs.port.add link.set addr.add',
+  },
 ];
 
 async function prepared(t: TestContext, { ovs = false, host = [], former }: Scenario): Promise<Ground> {

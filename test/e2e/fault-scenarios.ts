@@ -122,7 +122,8 @@ export const scenarios: readonly Scenario[] = [
     ovs: true,
     prepare: eth0,
     want: { network: { kind: 'ovs', name: 'ovs0', vid: 100 }, addrs: ['10.1.0.5/24@10.1.0.1'] },
-    operations: 'ovs.bridge.add link.add ovs.port.add link.set addr.add route.replace',
+    operations:
+      'ovs.bridge.add link.add sysctl.set sysctl.set sysctl.set ovs.port.add link.set addr.add route.replace',
   },
   {
     name: 'Open vSwitch, bridge that is there',
@@ -134,7 +135,31 @@ export const scenarios: readonly Scenario[] = [
       ground.vsctl('add-port', 'sw1', 'port0', 'tag=7');
     },
     want: { network: { kind: 'ovs', name: 'sw1' }, addrs: ['10.1.0.5/24'] },
-    operations: 'link.add ovs.port.add link.set addr.add',
+    operations: 'link.add sysctl.set sysctl.set sysctl.set ovs.port.add link.set addr.add',
+  },
+  {
+    name: 'Open vSwitch, an internal port',
+    needs: ['ovs'],
+    ovs: true,
+    prepare: eth0,
+    want: {
+      network: { kind: 'ovs', name: 'ovs0', vid: 100, internal: true },
+      addrs: ['10.1.0.5/24@10.1.0.1'],
+      mac: '02:00:00:00:00:05',
+    },
+    operations: 'ovs.bridge.add ovs.port.add link.give link.set addr.add route.replace',
+  },
+  {
+    name: 'Open vSwitch, a port that gets copies',
+    needs: ['ovs'],
+    ovs: true,
+    prepare: (ground) => {
+      ground.onHost('link add port0 type veth peer name port1', 'link set port0 up');
+      ground.vsctl('add-br', 'sw1', '--', 'set', 'bridge', 'sw1', 'datapath_type=netdev');
+      ground.vsctl('add-port', 'sw1', 'port0');
+    },
+    want: { network: { kind: 'ovs', name: 'sw1' }, mirror: { of: ['port:port0'] } },
+    operations: 'link.add sysctl.set sysctl.set sysctl.set ovs.port.add ovs.mirror.set link.set',
   },
   {
     name: 'macvlan on a NIC that is down',
@@ -262,6 +287,41 @@ export const scenarios: readonly Scenario[] = [
     operations: 'ovs.port.set route.replace',
   },
   {
+    name: 'change in place: what a port drops and copies',
+    needs: ['ovs'],
+    ovs: true,
+    prepare: (ground) => had(ground, { network: { kind: 'ovs', name: 'ovs0' }, mirror: {} }),
+    want: {
+      network: { kind: 'ovs', name: 'ovs0' },
+      mirror: { vlans: [100] },
+      policing: { rate: 1000, burst: 100 },
+    },
+    operations: 'ovs.policing.set ovs.mirror.set',
+  },
+  {
+    name: 'made anew: an internal port instead of a pair',
+    needs: ['ovs'],
+    ovs: true,
+    prepare: (ground) =>
+      had(ground, { network: { kind: 'ovs', name: 'ovs0', vid: 100 }, addrs: ['10.1.0.5/24@10.1.0.1'] }),
+    want: { network: { kind: 'ovs', name: 'ovs0', vid: 100, internal: true } },
+    operations: 'link.stash ovs.port.add link.give link.set addr.add route.replace ovs.port.del link.del',
+    final: 2,
+  },
+  {
+    name: 'made anew: a pair instead of an internal port',
+    needs: ['ovs'],
+    ovs: true,
+    prepare: (ground) =>
+      had(ground, {
+        network: { kind: 'ovs', name: 'ovs0', vid: 100, internal: true },
+        addrs: ['10.1.0.5/24@10.1.0.1'],
+      }),
+    want: { network: { kind: 'bridge', name: 'br1' }, addrs: ['10.1.0.5/24'] },
+    operations: 'ovs.port.del link.del link.add firewall.allow link.add link.set addr.add ovs.bridge.del',
+    final: 1,
+  },
+  {
     name: 'change in place: from Open vSwitch to a bridge',
     needs: ['ovs'],
     ovs: true,
@@ -277,7 +337,8 @@ export const scenarios: readonly Scenario[] = [
     ovs: true,
     prepare: (ground) => had(ground, { network: { kind: 'bridge', name: 'br1' }, addrs: ['10.1.0.5/24'] }),
     want: { network: { kind: 'ovs', name: 'ovs0', vid: 100 }, addrs: ['10.1.0.5/24@10.1.0.1'] },
-    operations: 'ovs.bridge.add link.set ovs.port.add route.replace firewall.revoke link.del',
+    operations:
+      'ovs.bridge.add link.set sysctl.set sysctl.set sysctl.set ovs.port.add route.replace firewall.revoke link.del',
     final: 2,
   },
   {

@@ -48,7 +48,15 @@ test('a port with its tag, on a bridge that is made with it', { skip }, async (t
     cvlans: [],
     qinqEthtype: undefined,
     externalIds: { x: 'y' },
-    interface: { name: 'pwtova', type: '', externalIds, ofport, ifindex: linkOf('pwtova'), error: undefined },
+    interface: {
+      name: 'pwtova',
+      type: '',
+      externalIds,
+      ofport,
+      ifindex: linkOf('pwtova'),
+      policing: { rate: 0, burst: 0 },
+      error: undefined,
+    },
   });
   assert.deepEqual((await getPort(db, 'pwtovb'))?.trunks, [5, 7]);
   assert.equal(await getPort(db, 'pwtovz'), undefined);

@@ -129,7 +129,7 @@ describe('labels that are wrong', () => {
     [
       'lan',
       'toString=1',
-      'unknown word "toString"; known are address, gateway, ifname, mac, unique, vlan, trunks, mtu, route, rule, rate-in, rate-out, sysctl.NAME',
+      'unknown word "toString"; known are address, gateway, ifname, mac, unique, vlan, trunks, mtu, mode, mirror, policing, route, rule, rate-in, rate-out, sysctl.NAME',
     ],
     ['lan', 'mtu=1400,mtu=1500', 'mtu is there twice'],
     ['lan', 'address=10.0.0.2', 'address[0]: "10.0.0.2" has no prefix length; write it as in 10.0.0.2/24'],

@@ -36,7 +36,15 @@ function withUplink(t: TestContext): { lab: Lab; uplink: number } {
 
 type Judged = Omit<
   Link,
-  'unknown' | 'data' | 'lower' | 'master' | 'linkNetnsid' | 'promotesSecondaries' | 'ipv6Disabled'
+  | 'unknown'
+  | 'data'
+  | 'lower'
+  | 'master'
+  | 'linkNetnsid'
+  | 'promotesSecondaries'
+  | 'ipv6Disabled'
+  | 'rpFilter'
+  | 'arpIgnore'
 >;
 
 /** What `ip` tells of a link, in the words of our own type. */
@@ -65,8 +73,8 @@ function sameAsIp(lab: Lab, name: string): { link: Link; theirs: Json } {
   // The kernel tells of a carrier up to a second after the fact, so maybe between the two.
   if (link?.operstate !== theirs.operstate.toLowerCase()) ({ link, theirs } = look());
   assert.ok(link, name);
-  const { data: _, lower: __, master: ___, linkNetnsid: ____, ...rest } = link;
-  const { promotesSecondaries: _____, ipv6Disabled: ______, ...ours } = rest;
+  const { data: _1, lower: _2, master: _3, linkNetnsid: _4, ...rest } = link;
+  const { promotesSecondaries: _5, ipv6Disabled: _6, rpFilter: _7, arpIgnore: _8, ...ours } = rest;
   assert.deepEqual(ours, judged(theirs));
   return { link, theirs };
 }
@@ -338,19 +346,24 @@ test('netnsIdOf: undefined until the kernel has given a number', (t) => {
   assert.equal(netnsIdOf(one.rtnl, two.netns.fd), 42);
 });
 
-test('two sysctls of a link come with it', (t) => {
+test('four sysctls of a link come with it', (t) => {
   const lab = createLab(t);
   lab.ip('link add v0 type veth peer name v1');
   const inLab = (words: string): string => run(`ip netns exec ${lab.name} ${words}`);
-  const keys = ['net.ipv4.conf.v0.promote_secondaries', 'net.ipv6.conf.v0.disable_ipv6'];
-  for (const values of ['01', '10', '11', '00']) {
-    inLab(`sysctl -q -w ${keys[0]}=${values[0]} ${keys[1]}=${values[1]}`);
-    const { promotesSecondaries, ipv6Disabled } = getLink(lab.rtnl, 'v0') ?? {};
+  const keys = [
+    'net.ipv4.conf.v0.promote_secondaries',
+    'net.ipv6.conf.v0.disable_ipv6',
+    'net.ipv4.conf.v0.rp_filter',
+    'net.ipv4.conf.v0.arp_ignore',
+  ];
+  for (const values of ['0118', '1020', '1101', '0000']) {
+    inLab(`sysctl -q -w ${keys.map((key, at) => `${key}=${values[at]}`).join(' ')}`);
+    const { promotesSecondaries, ipv6Disabled, rpFilter, arpIgnore } = getLink(lab.rtnl, 'v0') ?? {};
     const theirs = inLab(`sysctl -n ${keys.join(' ')}`)
       .trim()
       .split('\n')
       .join('');
     assert.equal(theirs, values);
-    assert.equal(`${Number(promotesSecondaries)}${Number(ipv6Disabled)}`, theirs);
+    assert.equal(`${Number(promotesSecondaries)}${Number(ipv6Disabled)}${rpFilter}${arpIgnore}`, theirs);
   }
 });

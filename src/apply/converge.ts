@@ -8,6 +8,7 @@ import type { AttachmentRecord } from '../model/observed.ts';
 import type { NetworkSpec } from '../model/topology.ts';
 import { lives } from '../observe/lives.ts';
 import type { Wanted } from '../plan/topology.ts';
+import { adviceOn } from './advice.ts';
 import { type AttachOptions, type AttachResult, attach } from './attach.ts';
 import { detach } from './detach.ts';
 import { dropNetworks } from './drop-networks.ts';
@@ -206,9 +207,11 @@ export async function attachWanted(
     ...(lease && { beforeCommit: lease.get }),
   });
   const needsAgent = attachment.ipv6 && attachment.ipv6.mode !== 'slaac' && !keepsLeases;
-  const notes = needsAgent
-    ? [`${attachment.ifname}: only the agent asks DHCPv6 servers (pipewright agent)`]
-    : [];
+  const advice = result.steps.length > 0 && !dryRun ? await adviceOn(host, attachment) : [];
+  const notes = [
+    ...(needsAgent ? [`${attachment.ifname}: only the agent asks DHCPv6 servers (pipewright agent)`] : []),
+    ...advice,
+  ];
   if (!lease || result.steps.length > 0) return { ...result, notes: [...(lease?.notes ?? []), ...notes] };
   const steps = await lease.getIfNone();
   return { ...result, steps, notes: [...lease.notes, ...notes] };

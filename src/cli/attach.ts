@@ -1,4 +1,5 @@
 /** `pipewright attach` */
+import { adviceOn } from '../apply/advice.ts';
 import { type AttachResult, attach } from '../apply/attach.ts';
 import {
   type AttachOptionTexts,
@@ -82,6 +83,7 @@ export async function attachByOptions(
   const warnings = dryRun ? [] : await session.attached({ container, want, firewall, once });
   const { name, runtime } = container;
   const changed = result.steps.length > 0;
-  const all = { ...result, warnings: [...result.warnings, ...warnings] };
+  const advice = changed && !dryRun ? await adviceOn(host, want) : [];
+  const all = { ...result, warnings: [...result.warnings, ...warnings, ...advice] };
   return { container: name, runtime, ifname: want.ifname, changed, dryRun, ...all };
 }

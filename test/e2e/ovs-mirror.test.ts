@@ -136,13 +136,26 @@ attachments: [{ container: ${a.name}, network: lan, addresses: 10.1.0.1/24${own}
       );
     assert.equal(policing(), '10000 1000');
     vsctl(host, 'set', 'interface', portOf(a), 'ingress_policing_rate=5');
-    assert.match(
-      wants(', policing: 20mbit'),
-      /policing: 5 kbit\/s with bursts of 1000 kbit -> 20000 kbit\/s/,
-    );
+    const said = wants(', policing: 20mbit');
+    assert.match(said, /policing: 5 kbit\/s with bursts of 1000 kbit -> 20000 kbit\/s/);
+    assert.match(said, /ovs0 has the userspace datapath, on which policing has no effect/);
     assert.equal(policing(), '20000 0');
     wants('');
     assert.equal(policing(), '0 0');
+  });
+
+  await t.test('a tunnel of VLANs: which inner ones, which tag, and what it needs', () => {
+    const mode = 'vlan: 300, vlanMode: dot1q-tunnel, cvlans: [10], qinqEthtype: 802.1q';
+    const yaml = `networks: { lan: { kind: ovs, bridge: ovs0, ${mode} } }
+attachments: [{ container: ${a.name}, network: lan, addresses: 10.1.0.1/24 }]`;
+    assert.match(apply(host, yaml), /ovs-vsctl set Open_vSwitch \. other_config:vlan-limit=2/);
+    const port = vsctl(host, 'get', 'interface', portOf(a), 'ofport');
+    const trace = (vid: number): string => {
+      const flow = `in_port=${port},dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:02,dl_vlan=${vid},dl_vlan_pcp=0`;
+      return host.run('ovs-appctl', ['ofproto/trace', 'ovs0', flow]).stdout;
+    };
+    assert.match(trace(10), /Datapath actions: push_vlan\(vid=300,pcp=0\)/);
+    assert.match(trace(20), /Datapath actions: drop/);
   });
 });
 

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import {
   cleanupOvsBridge,
+  ipLink,
   ovsRows,
   ping,
   pipewright,
@@ -67,6 +68,27 @@ test('ports of Open vSwitch with a native VLAN, and tunnels', async (t) => {
     assert.match(lines.join('\n'), /802\.1Q-QinQ.* vlan 300/);
     connect(a.pid, 1, '--vlan', '100');
     assert.deepEqual(vlansOf(a.pid), [100, undefined, undefined]);
+  });
+
+  await t.test('what leaves by the port, in the words of Open vSwitch', () => {
+    const mac = ipLink(a.pid, 'eth1')?.address ?? '';
+    /** What it would do with a frame from this port. */
+    const trace = (from: number, to: string, frame: string): string => {
+      const port = run('ovs-vsctl', ['get', 'interface', `veth1pl${from}`, 'ofport']).stdout.trim();
+      const flow = `in_port=${port},dl_src=02:00:00:00:00:01,dl_dst=${to},${frame}`;
+      const { stdout } = run('ovs-appctl', ['ofproto/trace', bridge, flow]);
+      return /Datapath actions: (.*)/.exec(stdout)?.[1] ?? stdout;
+    };
+    const back = (...words: readonly string[]): string => {
+      connect(a.pid, 1, '--vlan', '100', '--trunks', '200', ...words);
+      return trace(b.pid, mac, 'dl_type=0x0800');
+    };
+    assert.match(back('--vlan-mode', 'native-tagged'), /^push_vlan\(vid=100,pcp=0\)(,\d+)+$/);
+    // The bridge's own port, where it is flooded to, carries all with their tags.
+    assert.match(back(), /^(push_vlan\(vid=100,pcp=0\),\d+,pop_vlan,)?\d+$/);
+    connect(a.pid, 1, '--vlan', '300', '--vlan-mode', 'dot1q-tunnel');
+    const tunnelled = trace(a.pid, '02:00:00:00:00:02', 'dl_vlan=10,dl_vlan_pcp=0');
+    assert.match(tunnelled, /^push_vlan\(tpid=0x88a8,vid=300,pcp=0\)/);
   });
 
   await t.test('drift: somebody changes the mode, and it is put right', () => {

@@ -1,4 +1,5 @@
 /** The uplinks of a topology's networks: made, taken back when they are asked for no more, or changed. */
+import { listAddrs } from '../kernel/netlink/addr.ts';
 import { getLink } from '../kernel/netlink/link.ts';
 import { formatVlans, type PortVlan } from '../model/port-vlan.ts';
 import type { NetworkSpec } from '../model/topology.ts';
@@ -65,13 +66,21 @@ async function isAsWanted(host: Host, { kind, nic, bridge, trunks = [] }: WithNi
     const [db, { getPort }] = await Promise.all([host.ovs(), import('../ovs/port.ts')]);
     const port = await getPort(db, nic);
     if (port?.bridge !== bridge) return false;
-    return !isOurs || [...port.trunks].sort((a, b) => a - b).join() === ovsTrunks(trunks).join();
+    if (!isOurs) return !hasAddresses(host, nic);
+    return [...port.trunks].sort((a, b) => a - b).join() === ovsTrunks(trunks).join();
   }
   const port = getLink(host.rtnl, nic);
   if (port?.master === undefined || port.master !== getLink(host.rtnl, bridge)?.ifindex) return false;
-  if (!isOurs || (trunks.length === 0 && isLimitSame)) return true;
+  if (!isOurs) return !hasAddresses(host, nic);
+  if (trunks.length === 0 && isLimitSame) return true;
   const tagged = portVlansOf(host.rtnl, port.ifindex).filter(({ untagged }) => !untagged);
   return isLimitSame && formatVlans(tagged) === formatVlans(limitOf(trunks));
+}
+
+/** After a boot it may have some, see planUplinkAdd(). Those that come later are somebody's who will not be told. */
+function hasAddresses({ rtnl }: Host, nic: string): boolean {
+  const link = getLink(rtnl, nic);
+  return link !== undefined && listAddrs(rtnl, link.ifindex).some(({ scope }) => scope === 0);
 }
 
 /** With the VLAN that has no tag a trunk of the same number is no other one. */

@@ -7,7 +7,7 @@
  */
 import { networkOf } from '../model/address.ts';
 import type { Addr, Link, Route, Rule } from '../model/link.ts';
-import { bornVlans, type PortVlan } from '../model/port-vlan.ts';
+import type { PortVlan } from '../model/port-vlan.ts';
 import type {
   Conf,
   LinkState,
@@ -41,8 +41,8 @@ export interface Move {
   readonly userspaceDatapath: boolean;
   /** The VLANs that the NIC carries as a port of a Linux bridge; undefined: it does not filter. */
   readonly vlans: readonly PortVlan[] | undefined;
-  /** The VLAN that the bridge gives a new port. */
-  readonly defaultPvid: number;
+  /** What it carries before it is told: what a bridge gives a new port. */
+  readonly portVlans: readonly PortVlan[];
   /** Addresses that the bridge has of its own. */
   readonly kept: readonly Addr[];
 }
@@ -100,7 +100,7 @@ export function planBridge(record: UplinkRecord, present: Link | undefined): Upl
   ];
 }
 
-function isLinkLocal({ cidr }: Addr): boolean {
+export function isLinkLocal({ cidr }: Addr): boolean {
   return cidr.family === 6 && /^fe[89ab]/.test(cidr.ip);
 }
 
@@ -206,7 +206,7 @@ export function toBridge(move: Move, record: UplinkRecord, strict: boolean): Upl
     ...has.addrs,
     ...has.neighs,
     { do: 'port.add', bridge, nic, trunks: bridge.kind === 'ovs' ? ovsTrunks(want.trunks) : [], group },
-    ...(move.vlans ? portVlanOps(nic, move.vlans, bornVlans(move.defaultPvid)) : []),
+    ...(move.vlans ? portVlanOps(nic, move.vlans, move.portVlans) : []),
     { do: 'link.ready', link },
     // Now, so that the kernel's question to routers leaves the host, and temporary addresses are not given up at once.
     ...has.temporary,

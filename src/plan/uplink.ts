@@ -1,5 +1,6 @@
 /** A NIC's move to a bridge, and back, as a plan: what moves, and what is noted. Pure. */
 import type { Addr, Link } from '../model/link.ts';
+import { bornVlans } from '../model/port-vlan.ts';
 import type {
   Conf,
   LinkState,
@@ -10,6 +11,7 @@ import type {
   UplinkWant,
 } from '../model/uplink.ts';
 import {
+  isLinkLocal,
   learnedOf,
   type Move,
   pick,
@@ -24,12 +26,21 @@ import { checkUplink } from './uplink-refusals.ts';
 import { isLearned, standInFor } from './uplink-routes.ts';
 import { filters, planUplinkTrunks, switchOps, uplinkVlans, usualPvid } from './uplink-vlans.ts';
 
+/**
+ * Of a port that has addresses nothing is reached: so it is after a boot, when Open vSwitch has kept the port and the host's
+ * configuration does not know of it.
+ */
+function hasOwn({ addrs }: LinkState): boolean {
+  return addrs.some((addr) => !isLinkLocal(addr));
+}
+
 /** A NIC becomes the uplink of a bridge; no steps when it is. @throws PipewrightError UPLINK_REFUSED */
 export function planUplinkAdd(want: UplinkWant, seen: ObservedUplink): UplinkPlan & { record: UplinkRecord } {
   const nic = checkUplink(want, seen);
   const record = recordOf(want, nic, seen);
   const isPort = nic.master !== undefined && nic.master === seen.bridge?.ifindex;
-  if (isPort || seen.ovsBridgeOfNic === want.bridge.name) {
+  const isOnBridge = isPort || seen.ovsBridgeOfNic === want.bridge.name;
+  if (isOnBridge && !hasOwn(seen.state)) {
     const { ops, undo } = planUplinkTrunks(want, seen);
     const because = 'the uplink is to carry other VLANs';
     return { steps: ops.map((op) => ({ op, because })), undo, standIns: [], record, inPlace: true };
@@ -42,7 +53,7 @@ export function planUplinkAdd(want: UplinkWant, seen: ObservedUplink): UplinkPla
     nicConf: seen.nicConf,
     userspaceDatapath: want.bridge.kind === 'ovs' && seen.userspaceDatapath,
     vlans: uplinkVlans(want, seen),
-    defaultPvid: seen.bridge?.data.defaultPvid ?? usualPvid,
+    portVlans: isPort ? seen.nicVlans : bornVlans(seen.bridge?.data.defaultPvid ?? usualPvid),
     kept: seen.bridgeState.addrs,
   };
   const strict = isStrict(seen);
@@ -52,7 +63,7 @@ export function planUplinkAdd(want: UplinkWant, seen: ObservedUplink): UplinkPla
       ...(nic.up ? [] : [{ op: { do: 'link.up', link: want.nic } as const, because: 'it is down' }]),
       ...toBridge(move, record, strict),
     ],
-    undo: toNic(move, record, strict),
+    undo: toNic(move, record, strict).filter((op) => !isOnBridge || op.do !== 'port.del'),
     standIns: learnedOf(move).map((route) => standInFor(route, want.bridge.name, seen.state.ifindex)),
     record,
   };
@@ -95,7 +106,7 @@ export function planUplinkRemove(
     userspaceDatapath: record.userspaceDatapath,
     // As they are now: somebody may have added some.
     vlans: seen.nicVlans.length > 0 ? seen.nicVlans : undefined,
-    defaultPvid: seen.bridge?.data.defaultPvid ?? usualPvid,
+    portVlans: bornVlans(seen.bridge?.data.defaultPvid ?? usualPvid),
     kept: bridgeState.addrs.filter(isOwn),
   };
   const strict = isStrict(seen);

@@ -13,7 +13,7 @@ test('VLANs across two hosts, with an Open vSwitch and a Docker Engine each', as
   for (const host of [a, b]) host.loadImage(ensureImage());
   const scene = new Scene3(a, b, 'netdev');
   await scene.setUp(ensureImage());
-  await scene.settled(20);
+  await scene.settled(60);
   const all = async (): Promise<void> => {
     const { lines } = await sniff(wire, 'wire', '', () => scene.ping());
     assert.deepEqual(tagsOf(lines), tagsExpected);
@@ -23,7 +23,7 @@ test('VLANs across two hosts, with an Open vSwitch and a Docker Engine each', as
   await t.test('one host is switched off and on: all comes back with no command typed', async () => {
     await a.off();
     await a.on();
-    await scene.settled(20);
+    await scene.settled(60);
     await all();
   });
 });

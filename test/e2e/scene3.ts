@@ -3,7 +3,9 @@
  * VLAN 100 and one in VLAN 200, all four in one subnet. Hosts are whatever can run programs.
  */
 import assert from 'node:assert/strict';
-import type { Ran, RunOptions } from '../lab.ts';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { type Ran, type RunOptions, root } from '../lab.ts';
 
 /** A host with a Docker Engine, an Open vSwitch and a NIC eth0, all of its own. */
 export interface SceneHost {
@@ -20,20 +22,8 @@ export interface SceneHost {
 /** `system`, or `netdev` where the kernel has no openvswitch. */
 export type Datapath = 'system' | 'netdev';
 
-/** The file of both hosts. */
-const topology = `
-version: 1
-hosts: [a, b]
-networks:
-  lan: { kind: ovs, bridge: ovs0, hostAddress: { a: 10.10.101.105/24, b: 10.10.101.106/24 } }
-  vlan100: { kind: ovs, bridge: ovs0, vlan: 100, subnet: 192.168.0.0/24 }
-  vlan200: { kind: ovs, bridge: ovs0, vlan: 200, subnet: 192.168.0.0/24 }
-attachments:
-  - { host: a, container: test1, network: vlan100, addresses: 192.168.0.1/24 }
-  - { host: a, container: test2, network: vlan200, addresses: 192.168.0.2/24 }
-  - { host: b, container: test3, network: vlan100, addresses: 192.168.0.3/24 }
-  - { host: b, container: test4, network: vlan200, addresses: 192.168.0.4/24 }
-`;
+/** The file of both hosts, which moves eth0 of each with all that it has. */
+const topology = readFileSync(path.join(root, 'examples/hosts/pipewright.yaml'), 'utf8');
 
 /** The six pings: from where, to where, and whether they get through. */
 const pings: readonly { from: 'a' | 'b'; guest?: string; to: string; name: string; should: boolean }[] = [
@@ -73,15 +63,27 @@ export class Scene3 {
       await host.run('docker', ['run', ...options, image]);
     }
     await host.run('ip', ['addr', 'add', address, 'dev', 'eth0']);
-    const type = ['set', 'bridge', 'ovs0', `datapath_type=${this.#datapath}`];
-    await host.run('ip', ['addr', 'flush', 'dev', 'eth0']);
-    await host.run('ovs-vsctl', ['add-br', 'ovs0', '--', ...type, '--', 'add-port', 'ovs0', 'eth0']);
     await host.keep(topology);
   }
 
-  /** Waits until both agents say that all is well. @param seconds for each */
+  /** Waits until both agents say that all is well, and the host's address is where it belongs. @param seconds for each */
   async settled(seconds: number): Promise<void> {
-    await Promise.all(Object.values(this.hosts).map((host) => settled(host, seconds)));
+    await Promise.all(
+      (['a', 'b'] as const).map(async (name) => {
+        const host = this.hosts[name];
+        await settled(host, seconds);
+        const addrs = async (link: string) =>
+          (await host.run('ip', ['-br', '-4', 'addr', 'show', 'dev', link])).stdout.split(/\s+/);
+        assert.ok((await addrs('ovs0')).includes(places[name].address), `${name}: moved to ovs0`);
+        assert.deepEqual(
+          (await addrs('eth0')).filter((word) => word.includes('/')),
+          [],
+          `${name}: eth0 is empty`,
+        );
+        const type = (await host.run('ovs-vsctl', ['get', 'bridge', 'ovs0', 'datapath_type'])).stdout.trim();
+        assert.equal(type.replaceAll('"', '') || 'system', this.#datapath);
+      }),
+    );
   }
 
   /** The six pings, one after the other. */

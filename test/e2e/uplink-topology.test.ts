@@ -1,9 +1,12 @@
 // `uplink: NIC` of a network: made by apply and by the agent, taken back with the network, and after a failure.
 import assert from 'node:assert/strict';
+import { rmSync } from 'node:fs';
+import path from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ping, runIn, skipUnless } from '../lab.ts';
+import { ensureImage, ping, root, runIn, skipUnless } from '../lab.ts';
 import { soon, startOvs } from './agent-ground.ts';
+import { startDocker } from './own-docker.ts';
 import {
   at,
   difference,
@@ -80,4 +83,57 @@ test('the agent makes it and keeps it', async (t) => {
   await sleep(100);
   runIn(router, 'ip', ['neigh', 'flush', 'dev', 'lan']);
   assert.ok(ping(router, at.host, 5));
+});
+
+test('after a boot Open vSwitch has kept the port, and the NIC has its addresses: they move again', async (t) => {
+  if (skipUnless(t, 'root', 'ovs', 'program:ethtool')) return;
+  const ground = await uplinkGround(t, 'ub');
+  const { host, router } = ground;
+  await startOvs(t, host);
+  host.write(yaml('{ kind: ovs, bridge: ovs0, uplink: eth0 }'));
+  assert.equal(host.on('apply', '--yes').code, 0);
+  // A boot: the notes of this run of the machine are gone, and its configuration sets up the NIC.
+  rmSync(`${host.stateDir}/uplinks`, { recursive: true });
+  for (const words of [
+    'addr flush dev ovs0',
+    'link set ovs0 down',
+    `addr add ${at.host}/24 dev eth0`,
+    `route add default via ${at.router} dev eth0 metric 50`,
+  ])
+    host.ip(...words.split(' '));
+  assert.equal(host.on('plan').code, 2);
+  const applied = host.on('apply', '--yes');
+  assert.equal(applied.code, 0, applied.stdout + applied.stderr);
+  assert.ok(isMoved(ground, 'ovs0') && !isMoved(ground, 'eth0'));
+  assert.equal(host.on('plan').stdout, 'nothing to do\n');
+  assert.ok(ping(router, at.host, 5));
+  // Somebody's DHCP client that was not told of the bridge: no quarrel about it.
+  host.ip('addr', 'add', '10.9.0.66/24', 'dev', 'eth0');
+  assert.equal(host.on('plan').stdout, 'nothing to do\n');
+  host.ip('addr', 'del', '10.9.0.66/24', 'dev', 'eth0');
+  host.write('version: 1\n');
+  assert.equal(host.on('apply', '--yes').code, 0);
+  assert.ok(isMoved(ground, 'eth0'));
+  assert.ok(ping(router, at.host, 5));
+});
+
+test('examples/uplink: a container on the LAN of its host', async (t) => {
+  if (skipUnless(t, 'root', 'docker', 'program:ethtool', 'program:iptables')) return;
+  const ground = await uplinkGround(t, 'ue');
+  const { host, router } = ground;
+  runIn(router, 'ip', ['addr', 'add', '10.10.101.254/24', 'dev', 'lan']);
+  host.ip('addr', 'add', '10.10.101.105/24', 'dev', 'eth0');
+  const engine = await startDocker(t, host);
+  engine.docker(['run', '-d', '--name', 'test1', '--network', 'none', ensureImage()]);
+  const before = dump(ground);
+  const transfer = await startTransfer(ground, 5900, '10.10.101.254');
+  host.use(path.join(root, 'examples/uplink/pipewright.yaml'));
+  const applied = host.on('apply', '--yes');
+  assert.equal(applied.code, 0, applied.stdout + applied.stderr);
+  assert.match(host.ip('-br', 'addr', 'show', 'br0').stdout, /10\.10\.101\.105/);
+  assert.ok(ping(router, '10.10.101.150', 5) && ping(router, '10.10.101.105', 5));
+  assert.equal(host.on('plan').stdout, 'nothing to do\n');
+  host.pipewright(['destroy']);
+  assert.equal((await transfer.stop()).broken, undefined);
+  assert.deepEqual(difference(before, dump(ground)), []);
 });

@@ -185,6 +185,7 @@ const refusals: readonly [string, Partial<ObservedUplink>, Partial<UplinkWant>, 
       bridgeVlans: [{ vid: 1, pvid: true, untagged: true }],
       nic: link('eth0', 2, { master: 3 }),
       master: filtering,
+      state: nothing('eth0'),
       nicVlans: [{ vid: 1, pvid: true, untagged: true }],
     },
     { trunks: [100] },
@@ -281,8 +282,18 @@ test('what is the uplink already needs nothing', () => {
     bridgeKind: 'bridge',
     nic: link('eth0', 2, { master: 3 }),
     master: bridge,
+    state: nothing('eth0'),
   } as const;
   assert.deepEqual(opsOf(there), []);
+});
+
+test('after a boot a port may have the addresses: they move, and it stays a port whatever becomes of that', () => {
+  const there = { ovsBridgeOfNic: 'ovs0', bridge: link('ovs0', 3, { kind: 'tun' }), bridgeKind: 'ovs' } as const;
+  const wanted = { ...want, bridge: { kind: 'ovs', name: 'ovs0' } } as const;
+  const { steps, undo } = planUplinkAdd(wanted, { ...seen, ...there });
+  assert.ok(steps.some(({ op }) => op.do === 'addr.add' && op.link === 'ovs0'));
+  assert.ok(undo.some((op) => op.do === 'addr.add' && op.link === 'eth0'));
+  assert.ok(!undo.some((op) => op.do === 'port.del'));
 });
 
 test('what the bridge got meanwhile goes back with the NIC, and its own stays', () => {
@@ -366,6 +377,7 @@ test('the trunks of an uplink are changed in place, and changed back', () => {
   const there = {
     ...seen,
     isOurs: true,
+    state: nothing('eth0'),
     nic: link('eth0', 2, { master: 3 }),
     master: filtering,
     bridge: filtering,
@@ -395,7 +407,7 @@ test('trunks on Open vSwitch leave the host what has no tag, and are changed in 
   const ovs = { kind: 'ovs', name: 'ovs0' } as const;
   const wanted = { ...want, bridge: ovs, trunks: [100, 200] };
   assert.deepEqual(vlanText(opsOf({}, wanted)), ['ovs-vsctl add-port ovs0 eth0 trunks=0,100,200']);
-  const there = { ovsBridgeOfNic: 'ovs0', ovsTrunks: [0, 100], isOurs: true } as const;
+  const there = { ovsBridgeOfNic: 'ovs0', ovsTrunks: [0, 100], isOurs: true, state: nothing('eth0') } as const;
   const { steps, undo } = planUplinkAdd(wanted, { ...seen, ...there });
   assert.deepEqual(vlanText(steps.map(({ op }) => op)), ['ovs-vsctl set port eth0 trunks=0,100,200']);
   assert.deepEqual(vlanText(undo), ['ovs-vsctl set port eth0 trunks=0,100']);

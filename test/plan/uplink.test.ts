@@ -288,7 +288,11 @@ test('what is the uplink already needs nothing', () => {
 });
 
 test('after a boot a port may have the addresses: they move, and it stays a port whatever becomes of that', () => {
-  const there = { ovsBridgeOfNic: 'ovs0', bridge: link('ovs0', 3, { kind: 'tun' }), bridgeKind: 'ovs' } as const;
+  const there = {
+    ovsBridgeOfNic: 'ovs0',
+    bridge: link('ovs0', 3, { kind: 'tun' }),
+    bridgeKind: 'ovs',
+  } as const;
   const wanted = { ...want, bridge: { kind: 'ovs', name: 'ovs0' } } as const;
   const { steps, undo } = planUplinkAdd(wanted, { ...seen, ...there });
   assert.ok(steps.some(({ op }) => op.do === 'addr.add' && op.link === 'ovs0'));
@@ -407,7 +411,12 @@ test('trunks on Open vSwitch leave the host what has no tag, and are changed in 
   const ovs = { kind: 'ovs', name: 'ovs0' } as const;
   const wanted = { ...want, bridge: ovs, trunks: [100, 200] };
   assert.deepEqual(vlanText(opsOf({}, wanted)), ['ovs-vsctl add-port ovs0 eth0 trunks=0,100,200']);
-  const there = { ovsBridgeOfNic: 'ovs0', ovsTrunks: [0, 100], isOurs: true, state: nothing('eth0') } as const;
+  const there = {
+    ovsBridgeOfNic: 'ovs0',
+    ovsTrunks: [0, 100],
+    isOurs: true,
+    state: nothing('eth0'),
+  } as const;
   const { steps, undo } = planUplinkAdd(wanted, { ...seen, ...there });
   assert.deepEqual(vlanText(steps.map(({ op }) => op)), ['ovs-vsctl set port eth0 trunks=0,100,200']);
   assert.deepEqual(vlanText(undo), ['ovs-vsctl set port eth0 trunks=0,100']);

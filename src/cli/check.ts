@@ -1,9 +1,11 @@
 /** `pipewright check` */
 import { Host } from '../apply/host.ts';
+import { printable } from '../config/names.ts';
+import { PipewrightError } from '../errors.ts';
 import { type Checked, checkPairs, type EndPlace } from '../observe/check.ts';
 import { checkExpectations, type Expectation } from '../observe/expect.ts';
 import { hostLinkOf } from '../plan/network.ts';
-import { type End, otherEnds, ownEnds, pairsOf } from '../plan/reachability.ts';
+import { aboutPeers, type End, otherEnds, ownEnds, pairsOf, peerNames } from '../plan/reachability.ts';
 import { expectationTable } from './expectations.ts';
 import { print, table } from './output.ts';
 import { requirePrivileges } from './privileges.ts';
@@ -29,7 +31,9 @@ export async function checkTopology(flags: CheckFlags, paths: readonly string[])
     topology,
     wanted.map((one) => one.wanted),
   );
-  const pairs = pairsOf(own, otherEnds(topology), topology, flags.peer);
+  const others = otherEnds(topology);
+  refuseUnknown(flags.peer ?? [], peerNames(topology, [...own, ...others]));
+  const pairs = pairsOf(own, others, topology, flags.peer);
   const places = new Map<string, EndPlace>();
   for (const { wanted: one, container } of wanted)
     places.set(one.key, { container, ifname: one.attachment.ifname });
@@ -39,13 +43,25 @@ export async function checkTopology(flags: CheckFlags, paths: readonly string[])
     return places.get(end.key) ?? (ifname === undefined ? undefined : { container: undefined, ifname });
   };
   const checked = await checkPairs(pairs, host.netns, placeOf);
-  const expectations = await checkExpectations(topology, wanted);
+  const expectations = await checkExpectations(aboutPeers(topology, flags.peer), wanted);
   if (flags.json) print(JSON.stringify({ pairs: checked.map(pairJson), expectations }));
   else report(checked, expectations);
   const isAsSaid =
     checked.every(({ expected, seen }) => expected === seen) &&
     expectations.every(({ expected, seen }) => expected === seen);
   return isAsSaid && checked.length + expectations.length > 0 ? 0 : 1;
+}
+
+/** @throws PipewrightError BAD_ARGUMENT for a peer that the files do not know */
+function refuseUnknown(peers: readonly string[], known: readonly string[]): void {
+  const unknown = peers.find((peer) => !known.includes(peer));
+  if (unknown === undefined) return;
+  throw new PipewrightError('BAD_ARGUMENT', {
+    op: 'check',
+    subject: printable(unknown),
+    detail: 'no container or host of the files has this name',
+    hint: known.length > 0 ? `known: ${known.join(', ')}` : 'see: pipewright status',
+  });
 }
 
 function pairJson({ from, to, expected, seen, detail }: Checked): object {

@@ -104,7 +104,7 @@ export const check = buildCommand<CheckFlags, string[], CommandContext>({
       stateDir,
       host,
       trustLabels,
-      peer: repeated('Only pairs with this container or host', 'NAME'),
+      peer: repeated('Only pairs with this container, or with this host and what is on it', 'NAME'),
       json,
     },
   },

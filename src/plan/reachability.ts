@@ -92,25 +92,48 @@ function plugOf(network: NetworkSpec): string {
 
 /**
  * Every pair of which something can be said: on one network both must reach each other; on one bridge or uplink in
- * different VLANs they must not. Where the files themselves expect something of two containers, that is tried instead.
- * @param peers only pairs with one of these
+ * different VLANs they must not. Where the files themselves say the opposite of two containers, that is tried instead.
+ * @param peers only pairs with one of these; a host stands for all that is on it
  */
 export function pairsOf(
   own: readonly End[],
   others: readonly End[],
-  { expects }: Topology,
+  { expects, host }: Topology,
   peers: readonly string[] = [],
 ): Pair[] {
-  const said = new Set(expects.map(({ from, to }) => `${from} ${to}`));
+  const said = new Map(expects.map(({ from, to, reachable }) => [`${from} ${to}`, reachable]));
   return own.flatMap((from) =>
     [...own, ...others].flatMap((to): Pair[] => {
       if (from.name === to.name && from.host === to.host) return [];
-      if (peers.length > 0 && !peers.includes(to.name)) return [];
-      if (to.ips.length === 0 || said.has(`${from.name} ${to.name}`)) return [];
+      if (peers.length > 0 && !peers.includes(to.name) && !peers.includes(to.host ?? host ?? '')) return [];
       const expected = meets(from, to);
-      return expected === undefined ? [] : [{ from, to, expected }];
+      if (to.ips.length === 0 || expected === undefined) return [];
+      return (said.get(`${from.name} ${to.name}`) ?? expected) === expected ? [{ from, to, expected }] : [];
     }),
   );
+}
+
+/** The part of a topology that is about pairs with one of these; see {@link pairsOf}. */
+export function aboutPeers(topology: Topology, peers: readonly string[] = []): Topology {
+  if (peers.length === 0) return topology;
+  const on = new Map<string, string>();
+  for (const { host, attachments } of [topology, ...(topology.elsewhere ?? [])])
+    for (const { selector } of attachments)
+      if (selector.by === 'name' && host !== undefined) on.set(selector.name, host);
+  const isOne = (name: string): boolean => peers.includes(name) || peers.includes(on.get(name) ?? '');
+  return { ...topology, expects: topology.expects.filter(({ from, to }) => isOne(from) || isOne(to)) };
+}
+
+/** The names that pairs can be asked for by: containers, hosts, and what the files expect to be reached. */
+export function peerNames(topology: Topology, ends: readonly End[]): string[] {
+  const parts = [topology, ...(topology.elsewhere ?? [])];
+  const hosts = parts.flatMap(({ host }) => host ?? []);
+  // Also of those that do not run.
+  const named = parts.flatMap(({ attachments }) =>
+    attachments.flatMap(({ selector }) => (selector.by === 'name' ? [selector.name] : [])),
+  );
+  const said = topology.expects.flatMap(({ from, to }) => [from, to]);
+  return [...new Set([...hosts, ...ends.map(({ name }) => name), ...named, ...said])].sort();
 }
 
 /** Undefined: nothing can be said. */

@@ -82,6 +82,7 @@ test('one file, two hosts: each makes its part, and check tells who reaches whom
 
   assert.deepEqual(pairs(a, 'a', file), [
     't1/eth1 a true/true',
+    't1/eth1 t2/eth1 on b true/true',
     't1/eth1 b true/true',
     'a t1/eth1 true/true',
     'a t2/eth1 on b true/true',
@@ -90,7 +91,15 @@ test('one file, two hosts: each makes its part, and check tells who reaches whom
   const onB = check(b, 'b', file);
   assert.equal(onB.code, 0, onB.stdout + onB.stderr);
   assert.match(onB.stdout, /^expected\/seen\n/);
-  assert.deepEqual(pairs(b, 'b', file, '--peer', 'a'), ['t2/eth1 a true/true', 'b a true/true']);
+  assert.deepEqual(pairs(b, 'b', file, '--peer', 'a'), [
+    't2/eth1 t1/eth1 on a true/true',
+    't2/eth1 a true/true',
+    'b t1/eth1 on a true/true',
+    'b a true/true',
+  ]);
+  const nobody = check(b, 'b', file, '--peer', 'nobody');
+  assert.equal(nobody.code, 1);
+  assert.match(nobody.stderr, /nobody: no container or host of the files has this name; known: a, b, pwt-t1/);
   const onA = check(a, 'a', file);
   assert.equal(onA.code, 0, onA.stdout + onA.stderr);
   assert.match(onA.stdout, new RegExp(`${t1}\\s+${t2}\\s+ping\\s+reachable\\s+reachable`));

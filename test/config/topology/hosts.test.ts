@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { parseTopology } from '../../../src/config/topology/load.ts';
 import { formatCidr } from '../../../src/model/address.ts';
-import { otherEnds, ownEnds, pairsOf } from '../../../src/plan/reachability.ts';
+import { aboutPeers, otherEnds, ownEnds, pairsOf, peerNames } from '../../../src/plan/reachability.ts';
 import { resolveTopology } from '../../../src/plan/topology.ts';
 
 const text = `hosts: [a, b]
@@ -133,9 +133,10 @@ describe('who must reach whom', () => {
     );
   };
 
-  test('the same network, on this host and others; not another VLAN of the same bridge; and what is said is left out', () => {
+  test('the same network, on this host and others; not another VLAN of the same bridge; and not where the opposite is said', () => {
     assert.deepEqual(list('a', ['test1', 'test3']), [
       'test1/eth1 -/-> test3/eth1',
+      'test1/eth1 -> test2/eth1',
       'test1/eth1 -/-> test4/eth1',
       'test3/eth1 -/-> test1/eth1',
       'test3/eth1 -/-> test2/eth1',
@@ -149,6 +150,22 @@ describe('who must reach whom', () => {
     assert.deepEqual(list('b', ['test2', 'test4'], ['test3']), [
       'test2/eth1 -/-> test3/eth1',
       'test4/eth1 -> test3/eth1',
+    ]);
+    // A host stands for all that is on it.
+    const withA = list('b', ['test2'], ['a']);
+    assert.ok(withA.includes('test2/eth1 -> test1/eth1') && withA.includes('b -> a'));
+    assert.ok(withA.every((pair) => !pair.endsWith('test4/eth1')));
+    const { topology, own, others } = on('b', ['test2']);
+    assert.deepEqual(aboutPeers(topology, ['test3']).expects, []);
+    assert.deepEqual(aboutPeers(topology, ['a']).expects, topology.expects);
+    assert.deepEqual(peerNames(topology, [...own, ...others]), [
+      'a',
+      'any',
+      'b',
+      'test1',
+      'test2',
+      'test3',
+      'test4',
     ]);
   });
 });

@@ -86,12 +86,15 @@ async function tryPair(
   { netns, link, own = [], why }: Opened = {},
 ): Promise<Pick<Checked, 'seen' | 'detail'>> {
   if (!netns || !link || why !== undefined) return { seen: undefined, detail: why ?? 'it is not there' };
+  // Neighbour discovery asks from an address; who has IPv4 alone is to be reached by that.
+  const ips = to.ips.filter((ip) => familyOf(ip) === 4 || own.some(({ family }) => family === 6));
+  if (ips.length === 0) return { seen: undefined, detail: `${from.name} has no IPv6 address to ask from` };
   const answers = await Promise.all(
-    to.ips.map((ip) => ask({ netns, link, own }, ip, expected ? patience.wanted : patience.unwanted)),
+    ips.map((ip) => ask({ netns, link, own }, ip, expected ? patience.wanted : patience.unwanted)),
   );
   const heard = answers.filter((answer) => answer !== undefined);
-  const silent = to.ips.filter((_, at) => answers[at] === undefined);
-  // What must be reached must be by all its addresses; what must not be, by none.
+  const silent = ips.filter((_, at) => answers[at] === undefined);
+  // What must be reached must be by all these addresses; what must not be, by none.
   const seen = expected ? silent.length === 0 : heard.length > 0;
   const detail = seen ? heard.join(', ') : `nobody on ${from.network} answers for ${silent.join(', ')}`;
   return { seen, detail };

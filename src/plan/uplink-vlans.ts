@@ -11,7 +11,7 @@ export const usualPvid = 1;
 
 /** The trunks of a port of Open vSwitch that leave the host its own packets, which have no tag. Empty: all. */
 export function ovsTrunks(trunks: readonly number[]): readonly number[] {
-  return trunks.length === 0 ? [] : [untagged, ...trunks];
+  return trunks.length === 0 ? [] : [untagged, ...trunks.filter((vid) => vid !== untagged)];
 }
 
 /**

@@ -98,7 +98,8 @@ export const networkSchema = z.discriminatedUnion('kind', [
     trunks: trunks.meta({
       title: 'VLAN ids',
       description:
-        'VLANs that the ports carry with their tags: `bridge vlan add dev PORT vid VLAN`. With `vlan` besides what has none.',
+        'VLANs that the ports carry with their tags: `bridge vlan add dev PORT vid VLAN`. With `vlan` besides what has none. The ' +
+        '`uplink` carries these and no others then, and what has no tag.',
     }),
     vlanFiltering: z
       .literal(true)
@@ -128,7 +129,8 @@ export const networkSchema = z.discriminatedUnion('kind', [
     trunks: trunks.meta({
       description:
         'VLANs that the ports carry with their tags, `ovs-vsctl add-port BRIDGE PORT trunks=VLAN,VLAN`; 0 is for frames ' +
-        'without a tag. With `vlan` besides the native VLAN. With neither, the ports carry every VLAN.',
+        'without a tag. With `vlan` besides the native VLAN. With neither, the ports carry every VLAN. The `uplink` ' +
+        'carries these and no others then, and what has no tag.',
     }),
     vlanMode: z
       .enum(ovsVlanModes)

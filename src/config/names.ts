@@ -52,7 +52,7 @@ export function checkPkey(text: string): string | undefined {
 export function printable(text: string, most = 120): string {
   const short = text.length > most ? `${text.slice(0, most)}...` : text;
   return short.replace(
-    /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu,
+    /(?! )[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Z}]/gu,
     (char) => `\\u{${(char.codePointAt(0) ?? 0).toString(16)}}`,
   );
 }

@@ -1,6 +1,6 @@
 /** An attachment of a file -> an AttachmentSpec, with the checks that need only itself and its network. */
 import type * as z from 'zod';
-import { type Cidr, formatCidr } from '../../model/address.ts';
+import { type Cidr, contains, formatCidr } from '../../model/address.ts';
 import type { RouteSpec } from '../../model/attachment.ts';
 import type { DhcpSpec } from '../../model/lease.ts';
 import { routeKey, routeName } from '../../model/route.ts';
@@ -10,7 +10,7 @@ import { localTable, whyNoDefault } from '../route-words.ts';
 import { keyPlaceOf, placeOf, type Said } from './document.ts';
 import { didYouMean } from './hints.ts';
 import { complainOf } from './issues.ts';
-import { checkTrunks, ipv6Mtu, itemPlace, trunksOf, whyNotIn } from './network.ts';
+import { checkTrunks, ipv6Mtu, itemPlace, trunksOf, whyNotIn, whyOutside } from './network.ts';
 import { checkOvs, ovsPartsOf } from './ovs.ts';
 import type { Complaints } from './problem.ts';
 import { attachmentSchema } from './schema-attachment.ts';
@@ -60,8 +60,8 @@ export function readAttachment(
   const spec = specOf(check);
   checkSelector(check);
   checkAddresses(check, network);
-  checkGateways(check, spec);
-  checkRoutes(check);
+  checkGateways(check, spec, network);
+  checkRoutes(check, network);
   checkRules(check);
   checkTrunks(read, said, complaints);
   checkVlans(check, network);
@@ -208,18 +208,29 @@ function checkAddresses({ read, said, complaints }: Check, network: NetworkSpec 
   }
 }
 
-function checkGateways({ read, said, complaints }: Check, { gateways }: AttachmentSpec): void {
+/** A gateway may be off the subnet, but is no subnet and no broadcast address. */
+function whyNoHop(hop: Pick<Cidr, 'family' | 'ip'>, network: NetworkSpec | undefined): string | undefined {
+  const subnet = network?.subnets.find((candidate) => contains(candidate, hop.ip));
+  return subnet && whyOutside(hop, [subnet]);
+}
+
+function checkGateways(
+  { read, said, complaints }: Check,
+  { gateways }: AttachmentSpec,
+  network: NetworkSpec | undefined,
+): void {
   const own = typeof read.addresses === 'string' ? [] : read.addresses.map(({ ip }) => ip);
   for (const [at, { family, ip }] of gateways.entries()) {
     const place = itemPlace(said, 'gateway', at);
     if (gateways.findIndex((gateway) => gateway.family === family) < at) {
       complaints.add(place, `${ip} is a second gateway for IPv${family}`);
     }
-    if (own.includes(ip)) complaints.add(place, `gateway: ${ip} is the interface's own address`);
+    const why = own.includes(ip) ? "is the interface's own address" : whyNoHop({ family, ip }, network);
+    if (why !== undefined) complaints.add(place, `gateway: ${ip} ${why}`);
   }
 }
 
-function checkRoutes({ read, said, complaints }: Check): void {
+function checkRoutes({ read, said, complaints }: Check, network: NetworkSpec | undefined): void {
   const seen = new Set<string>();
   for (const [at, route] of read.routes.entries()) {
     const { to, via, table } = route;
@@ -231,6 +242,8 @@ function checkRoutes({ read, said, complaints }: Check): void {
     if (via !== undefined && via.family !== to.family) {
       complaints.add(place, `${text} and ${via.ip} are of different families`);
     }
+    const why = via && whyNoHop(via, network);
+    if (via && why !== undefined) complaints.add(place, `${via.ip} ${why}`);
     const key = routeKey({ ...spec, family: to.family });
     if (seen.has(key)) complaints.add(place, `there is a route to ${text} already`);
     seen.add(key);

@@ -115,6 +115,8 @@ function checkInterfaces(attachments: readonly SaidAttachment[], complaints: Com
     }
     named.set(key, [...(named.get(key) ?? []), entry]);
   }
+  checkGuestVlans(attachments, named, complaints);
+  checkSelections(attachments, complaints);
   for (const entry of attachments) {
     const { selector, ifname } = entry.spec;
     if (selector.by !== 'pattern') continue;
@@ -125,6 +127,40 @@ function checkInterfaces(attachments: readonly SaidAttachment[], complaints: Com
       if (!matchesPattern(selector.pattern, name)) continue;
       const message = `${selector.pattern} takes in ${name}, which has an ${ifname} already`;
       complaints.add(interfacePlace(entry), message, also(first.spec.place));
+    }
+  }
+}
+
+/** The interface that a VLAN is in the container has a name as well. */
+function checkGuestVlans(
+  attachments: readonly SaidAttachment[],
+  named: ReadonlyMap<string, readonly SaidAttachment[]>,
+  complaints: Complaints,
+): void {
+  for (const { spec, said } of attachments) {
+    const { selector, vlans = [] } = spec;
+    if (selector.by !== 'name') continue;
+    for (const [at, { ifname }] of vlans.entries()) {
+      const [other] = named.get(`${nameIn(selector)}/${ifname}`) ?? [];
+      if (!other) continue;
+      const place = placeOf(said, 'vlans', at);
+      complaints.add(place, `${selector.name} has an ${ifname} already`, also(other.spec.place));
+    }
+  }
+}
+
+/** The same pattern, label or service takes in the same containers. */
+function checkSelections(attachments: readonly SaidAttachment[], complaints: Complaints): void {
+  const seen = new Map<string, SaidAttachment>();
+  for (const entry of attachments) {
+    const { selector, ifname } = entry.spec;
+    if (selector.by === 'name') continue;
+    const key = `${JSON.stringify(selector)}/${ifname}`;
+    const first = seen.get(key);
+    if (!first) seen.set(key, entry);
+    else {
+      const message = `the same containers have an ${ifname} already`;
+      complaints.add(interfacePlace(entry), message, `say another ifname, or ${also(first.spec.place)}`);
     }
   }
 }

@@ -70,6 +70,13 @@ export function readDocument(file: string, text: string, complaints: Complaints)
     complaints.add(start, 'the file is larger than 1 MiB, which no topology needs');
     return undefined;
   }
+  const foreign = /[^\P{Cc}\t\n\r]/u.exec(text);
+  if (foreign) {
+    const before = text.slice(0, foreign.index).split('\n');
+    const place = { file, line: before.length, column: (before.at(-1)?.length ?? 0) + 1 };
+    complaints.add(place, `the character ${printable(foreign[0])} cannot be in a topology file`);
+    return undefined;
+  }
   const lines = new LineCounter();
   // Its own search for duplicate keys takes minutes for a file of the largest size: see read().
   const options = { lineCounter: lines, prettyErrors: false, stringKeys: true, uniqueKeys: false } as const;
@@ -95,6 +102,9 @@ const kept: readonly (string | undefined)[] = [
   undefined,
   ...['str', 'int', 'float', 'bool', 'null', 'map', 'seq'].map((name) => `tag:yaml.org,2002:${name}`),
 ];
+
+/** What has a zero before it is octal to YAML 1.1, and not to 1.2; hexadecimal and exponents are no way to write a VLAN. */
+const plainNumber = /^-?(0|[1-9]\d*)(\.\d+)?$/;
 
 class Reader {
   readonly #placeAt: (offset: number) => Place;
@@ -145,6 +155,11 @@ class Reader {
   #readScalar(node: Scalar, place: Place): Said {
     const parts = new Map<string, Said>();
     const { value, source } = node;
+    if (typeof value === 'number' && Number.isFinite(value) && !plainNumber.test(source ?? '')) {
+      const hint = `write ${value}, or quotes around it where text is meant`;
+      this.#complaints.add(place, `${printable(source ?? '')} is not written as a plain number`, hint);
+      return { value: null, place, parts, unread: true };
+    }
     return typeof value === 'string' || source === undefined
       ? { value, place, parts }
       : { value, place, parts, source };
@@ -184,7 +199,8 @@ class Reader {
       if (typeof name !== 'string' || name === '')
         this.#complaints.add(keyPlace, 'a key is missing before the colon');
       else if (name === '__proto__') this.#complaints.add(keyPlace, 'this cannot be a key');
-      else if (name === '<<') merged.push(...this.#mapsOf(said, keyPlace));
+      else if (name === '<<' && isScalar(key) && key.type === 'PLAIN')
+        merged.push(...this.#mapsOf(said, keyPlace));
       else if (parts.has(name)) this.#complainTwice(name, keyPlace, parts.get(name));
       else parts.set(name, { ...said, keyPlace });
     }
@@ -204,7 +220,7 @@ class Reader {
   #mapsOf(said: Said, place: Place): Said[] {
     const candidates = Array.isArray(said.value) ? [...said.parts.values()] : [said];
     const maps = candidates.filter(({ value }) => isRecord(value));
-    if (maps.length < candidates.length && !this.#stopped) {
+    if (maps.length < candidates.filter(({ unread }) => !unread).length && !this.#stopped) {
       this.#complaints.add(place, '<< takes the alias of a map, or a list of those');
     }
     return maps;

@@ -42,6 +42,8 @@ export function complainOf(
       }
       continue;
     }
+    // What is no safe integer is beyond the limits as well.
+    if (issue.code === 'too_big' && issue.origin === 'int') continue;
     const [message, hint] = messageOf(issue, said);
     complaints.add(placeOf(said, ...issue.path), `${labelOf(issue.path)}${message}`, hint);
   }
@@ -103,6 +105,9 @@ function messageOf(issue: Issue, entry: Said): Words {
       if (choices !== undefined && said.value === null && !said.source) return ['nothing is written here'];
       return [issue.message, hint as string | undefined];
     }
+    case 'too_small':
+      if (issue.origin === 'array') return ['the list is empty', 'leave it out'];
+      return [written === undefined ? issue.message : `${issue.message}, not ${written}`];
     default:
       return [written === undefined ? issue.message : `${issue.message}, not ${written}`];
   }

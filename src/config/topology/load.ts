@@ -71,10 +71,12 @@ function readPart(sections: readonly Sections[], host: HostPart, complaints: Com
   const attachments = own.flatMap((entry) => readAttachment(entry, networks, complaints) ?? []);
   checkAttachments(networks.said, attachments, complaints);
   const selectors = entries.flatMap(selectorOf);
+  const told = new Map<string, ExpectSpec>();
   const ownSelectors = own.flatMap(selectorOf);
   const expects = sections
     .flatMap((section) => section.expect)
     .flatMap((entry) => readExpectation(entry, selectors, complaints))
+    .filter((expect) => isNew(expect, told, complaints))
     // It is tried from where it begins.
     .filter(({ from }) => ownSelectors.some((selector) => canSelect(selector, from)));
   return { host: host.name, networks: networks.said, attachments, expects };
@@ -154,6 +156,17 @@ function readExpectation(said: Said, selectors: readonly Selector[], complaints:
     complaints.add(said.place, `no attachment is of a container "${printable(end)}"`, didYouMean(end, names));
   }
   return [{ ...parsed.data, place: said.place }];
+}
+
+/** Whether nothing before says the same, or the opposite. */
+function isNew(expect: ExpectSpec, told: Map<string, ExpectSpec>, complaints: Complaints): boolean {
+  const { from, to, probe, reachable, place } = expect;
+  const key = `${from} ${to} ${JSON.stringify(probe)}`;
+  const first = told.get(key);
+  if (!first) told.set(key, expect);
+  else if (first.reachable !== reachable)
+    complaints.add(place, 'the opposite is expected already', `see ${formatPlace(first.place)}`);
+  return !first;
 }
 
 /** Whether a container of this name can be one that the entry is about: what labels it has, the files do not say. */

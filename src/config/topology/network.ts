@@ -23,7 +23,8 @@ export const ipv6Mtu = 1280;
 /** Reads one network. Undefined when it cannot be had; why is in `complaints`. */
 export function readNetwork(name: string, said: Said, complaints: Complaints): SaidNetwork | undefined {
   const place = said.keyPlace ?? said.place;
-  if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/.test(name)) {
+  const isName = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/.test(name);
+  if (!isName) {
     complaints.add(
       place,
       `"${printable(name)}" cannot be a network's name`,
@@ -53,7 +54,7 @@ export function readNetwork(name: string, said: Said, complaints: Complaints): S
     ranges: ranges.flatMap((range, at) => readRange(range, at, { read, said, complaints })),
     hostAddresses: 'hostAddress' in read ? (read.hostAddress ?? []) : [],
   };
-  const plug = plugOf(name, read, complaints, place);
+  const plug = isName ? plugOf(name, read, complaints, place) : undefined;
   return plug && { said, spec: { ...common, ...plug } };
 }
 
@@ -87,6 +88,14 @@ function plugOf(
         return undefined;
       }
       const bridge = read.bridge ?? name;
+      if (read.uplink === bridge) {
+        complaints.add(
+          place,
+          `uplink: ${bridge} cannot be a port of itself`,
+          'say another name of the bridge',
+        );
+        return undefined;
+      }
       const nic = read.uplink === undefined ? {} : { nic: read.uplink };
       if (read.kind === 'ovs') {
         const { vlanMode, qinqEthtype } = read;
@@ -190,7 +199,10 @@ function isLinkLocal({ family, ip }: Pick<Cidr, 'family' | 'ip'>): boolean {
 }
 
 /** Why this address is in none of the subnets of its family, as the rest of a sentence. */
-function whyOutside(address: Pick<Cidr, 'family' | 'ip'>, subnets: readonly Cidr[]): string | undefined {
+export function whyOutside(
+  address: Pick<Cidr, 'family' | 'ip'>,
+  subnets: readonly Cidr[],
+): string | undefined {
   const own = subnets.filter(({ family }) => family === address.family);
   if (own.length === 0 || isLinkLocal(address)) return undefined;
   const subnet = own.find((candidate) => contains(candidate, address.ip));

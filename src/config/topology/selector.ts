@@ -65,7 +65,7 @@ export function readExpect(text: string): Omit<ExpectSpec, 'place'> | Refused {
       return not(`has "${end}", which is not the name of a container`);
   }
   if (from === to) return not('has the same container on both sides');
-  const [, port] = /^tcp\/(\d{1,5})$/.exec(probe) ?? [];
+  const [, port] = /^tcp\/([1-9]\d{0,4})$/.exec(probe) ?? [];
   if (probe !== 'ping' && !(Number(port) >= 1 && Number(port) <= 65535)) {
     return not(`has "${probe}" after the names, where ping or tcp/PORT goes`);
   }

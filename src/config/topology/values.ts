@@ -4,6 +4,7 @@ import {
   addressBits,
   broadcastOf,
   type Cidr,
+  contains,
   type Family,
   formatCidr,
   ipToBytes,
@@ -96,10 +97,15 @@ function prefixOf(text: string): Cidr | Refused {
   return not(`is an address in a subnet, not the subnet itself`, `did you mean "${network}"?`);
 }
 
+/** RFC 4291, section 2.5.5.2: on no wire. */
+const mapped: Cidr = { family: 6, ip: '::ffff:0:0', prefixLen: 96 };
+
 /** A subnet of a network. */
 export const subnet = textAs((text) => {
   const read = prefixOf(text);
   if (read instanceof Refused) return read;
+  if (read.family === 6 && read.prefixLen >= mapped.prefixLen && contains(mapped, read.ip))
+    return not('is of IPv4, written as of IPv6');
   return read.prefixLen === 0 ? not('is every address there is') : read;
 });
 
@@ -125,6 +131,7 @@ function whyNoHost({ family, ip }: { readonly family: Family; readonly ip: strin
   if (ip === '0.0.0.0' || ip === '::') return 'is the unspecified address';
   if (ip === '255.255.255.255') return 'is the broadcast address';
   if (ip === '::1' || (family === 4 && first === 127)) return 'is a loopback address';
+  if (family === 6 && contains(mapped, ip)) return 'is an IPv4 address written as one of IPv6';
   return (family === 4 ? first >> 4 === 14 : first === 0xff) ? 'is a multicast address' : undefined;
 }
 
@@ -188,6 +195,11 @@ export const range = textAs<AddressRange>((text) => {
 export const ifname = textAs((text) => {
   const why = checkIfname(text);
   if (why !== undefined) return not(`cannot be an interface's name: it ${why}`);
+  const [other] = /[^ -~]/u.exec(text) ?? [];
+  if (other !== undefined) {
+    const code = (other.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0');
+    return not(`cannot be an interface's name in a file: its "${other}" is U+${code}, not ASCII`);
+  }
   return text === 'lo' ? not('is the loopback interface') : text;
 });
 

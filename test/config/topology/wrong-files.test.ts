@@ -52,6 +52,35 @@ describe('files that are made to hurt', () => {
     assert.equal(error.message, 't.yaml:1:1: the file is larger than 1 MiB, which no topology needs');
   });
 
+  test('characters that no text file has, and line ends of long ago', () => {
+    const networks = 'networks:\n  lan: { kind: bridge }\n';
+    assert.equal(
+      one(`${networks}\0`).message,
+      't.yaml:3:1: the character \\u{0} cannot be in a topology file',
+    );
+    const bell = one(networks.replace('bridge', '"bri\u0007dge"'));
+    assert.equal(bell.message, 't.yaml:2:20: the character \\u{7} cannot be in a topology file');
+    assert.match(
+      one(networks.replace('\n', '\u0085')).message,
+      /^t\.yaml:1:10: the character \\u\{85\} cannot/,
+    );
+    assert.match(
+      one(networks.replaceAll('\n', '\r')).message,
+      /^t\.yaml:1:10: a second key and value in one line/,
+    );
+  });
+
+  test('a byte order mark, line ends of Windows and nothing at all are not wrong', () => {
+    for (const text of [
+      '\ufeffnetworks:\r\n  lan: { kind: bridge }\r\n',
+      '',
+      '# nothing\n',
+      '---\n',
+      '...\n',
+    ])
+      parseTopology([{ file: 't.yaml', text }]);
+  });
+
   test('a hundred thousand brackets', () => {
     assert.match(cheaply('['.repeat(100_000)).message, /^t\.yaml:1:\d+: this is nested too deeply$/);
   });

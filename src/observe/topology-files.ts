@@ -1,5 +1,5 @@
 /** Reads topology files from disk, as text. */
-import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
+import { closeSync, lstatSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { TopologyFile } from '../config/topology/load.ts';
 import { TopologyError } from '../config/topology/problem.ts';
@@ -30,9 +30,17 @@ function filesOf(place: string): string[] {
       .filter((name) => /\.ya?ml$/.test(name) && !name.startsWith('.'))
       .sort()
       .map((name) => path.join(place, name))
-      .filter((file) => statSync(file).isFile());
+      .filter(isFile);
   } catch (error) {
-    throw unreadable(place, error);
+    throw error instanceof PipewrightError ? error : unreadable(place, error);
+  }
+}
+
+function isFile(file: string): boolean {
+  try {
+    return statSync(file).isFile();
+  } catch (error) {
+    throw unreadable(file, error);
   }
 }
 
@@ -98,6 +106,8 @@ function badColumn(bytes: Buffer): number | undefined {
 
 function unreadable(file: string, error: unknown): PipewrightError {
   const errno = error instanceof Error && 'code' in error ? String(error.code) : undefined;
-  const detail = errno === 'ENOENT' ? 'there is no such file' : 'it cannot be read';
+  const isLink = lstatSync(file, { throwIfNoEntry: false })?.isSymbolicLink();
+  const gone = isLink ? 'it is a link to a file that is not there' : 'there is no such file';
+  const detail = errno === 'ENOENT' ? gone : 'it cannot be read';
   return new PipewrightError('BAD_TOPOLOGY', { op: 'topology', subject: file, errno, detail, cause: error });
 }

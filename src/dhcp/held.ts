@@ -31,6 +31,8 @@ export interface LeaseTarget {
   readonly host: Host;
   readonly container: Container;
   readonly attachment: Attachment;
+  /** The MAC address that the interface had in an earlier life of the container. */
+  readonly formerMac?: string | undefined;
 }
 
 /** What a client tells about its lease. */
@@ -80,13 +82,14 @@ export function identityOf({ container, attachment }: LeaseTarget, link: Link): 
 
 /** The client of an interface that is there and is `link` now. It writes its lease down for whoever comes after it. */
 export function clientFor(target: LeaseTarget, link: Link, events: LeaseEvents): Dhcp4Client {
-  const { host, container, attachment } = target;
+  const { host, container, attachment, formerMac } = target;
   const { ifname } = attachment;
   const key = containerKey(container);
   const identity = identityOf(target, link);
   return new Dhcp4Client({
     ifname,
     identity,
+    formerMac,
     openNetns: () => openContainerNetns(container),
     bind: (guest, lease, serverMac) => {
       const was = host.state.lease(key, ifname, 4);
@@ -164,6 +167,7 @@ export function leaseOnFile(
 ): {
   readonly held?: HeldLease;
   readonly remembered?: Lease;
+  readonly formerMac?: string;
 } {
   const found = host.state.lease(containerKey(container), attachment.ifname, family);
   if (!found) return {};
@@ -177,7 +181,8 @@ export function leaseOnFile(
     return {};
   }
   if (isPresent) return { held: found };
-  return found.network === formatNetwork(attachment.network) ? { remembered: found.lease } : {};
+  const isSame = found.network === formatNetwork(attachment.network);
+  return isSame ? { remembered: found.lease, formerMac: found.mac } : {};
 }
 
 /** The interface as it is now. @throws PipewrightError, when it cannot have a lease */

@@ -20,6 +20,8 @@ import { leaseClock } from './v4/client.ts';
 interface RememberedLease {
   readonly network: string;
   readonly lease: Lease;
+  /** That the interface had; absent in what earlier versions wrote. */
+  readonly mac?: string;
 }
 
 /** What a keeper works with. */
@@ -127,16 +129,19 @@ export class LeaseKeeper {
     const onFile = leaseOnFile(target, family);
     const token = Symbol(slot);
     this.#beginning.set(slot, token);
-    const remembered = onFile.held?.lease ?? (await this.#recall(slot, attachment)) ?? onFile.remembered;
+    const recalled = onFile.held ? undefined : await this.#recall(slot, attachment);
+    const remembered = onFile.held?.lease ?? recalled?.lease ?? onFile.remembered;
+    const formerMac = onFile.formerMac ?? recalled?.mac;
     if (this.#beginning.get(slot) !== token) return;
     this.#beginning.delete(slot);
     const events: LeaseEvents = {
-      bound: (lease) => this.#bound(slot, attachment, lease),
+      bound: (lease) => this.#bound(slot, attachment, link.mac, lease),
       lost: (lease, reason) => this.#lost(slot, lease, reason),
       names: (trouble) => this.#named(slot, trouble),
       changed: () => this.#parts.onChange(key, undefined),
     };
-    const client = family === 4 ? clientFor(target, link, events) : clientFor6(target, link.mac, events);
+    const client =
+      family === 4 ? clientFor({ ...target, formerMac }, link, events) : clientFor6(target, link.mac, events);
     const kept: Kept = {
       key,
       target,
@@ -154,13 +159,13 @@ export class LeaseKeeper {
     if (verify) client.linkup();
   }
 
-  async #recall(slot: Slot, { network }: Attachment): Promise<Lease | undefined> {
+  async #recall(slot: Slot, { network }: Attachment): Promise<RememberedLease | undefined> {
     const stored = await this.#parts.store.read<RememberedLease>(storeKey(slot));
-    return stored?.value.network === formatNetwork(network) ? stored.value.lease : undefined;
+    return stored?.value.network === formatNetwork(network) ? stored.value : undefined;
   }
 
-  #bound(slot: Slot, { network }: Attachment, lease: Lease): void {
-    void this.#remember(slot, { network: formatNetwork(network), lease });
+  #bound(slot: Slot, { network }: Attachment, mac: string, lease: Lease): void {
+    void this.#remember(slot, { network: formatNetwork(network), lease, mac });
     const kept = this.#kept.get(slot);
     const text = textOf(lease);
     if (!kept || kept.told === text) return;

@@ -24,12 +24,12 @@ export async function leaseOnce(
 ): Promise<Lease> {
   const target = { host, container, attachment };
   const link = leasedLink(guest, attachment.ifname);
-  const { held, remembered = held?.lease } = leaseOnFile(target);
+  const { held, remembered = held?.lease, formerMac } = leaseOnFile(target);
   let timer: NodeJS.Timeout | undefined;
   let client: Dhcp4Client | undefined;
   try {
     return await new Promise<Lease>((resolve, reject) => {
-      const begun = clientFor(target, link, { bound: resolve, changed: () => {} });
+      const begun = clientFor({ ...target, formerMac }, link, { bound: resolve, changed: () => {} });
       client = begun;
       const giveUp = (): void => reject(noLease(attachment.ifname, container, begun.status().reason));
       timer = setTimeout(giveUp, patienceMs);

@@ -1,6 +1,7 @@
 /** Leases that outlive their container, their agent and the host's uptime, judged by what passed the bridge. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
 import { capture } from '../dhcp/v4/ground.ts';
@@ -16,6 +17,7 @@ import {
 } from '../lab.ts';
 import { type AgentHost, agentHost, soon } from './agent-ground.ts';
 import { bridgeWith, lanOf, leaseOf } from './dhcp-ground.ts';
+import { nicOn } from './support.ts';
 
 /** Patience for what takes well under a second. */
 const patience = 30_000;
@@ -112,3 +114,40 @@ function again(t: TestContext, { name }: Container): void {
 function forgetBoot(host: AgentHost): void {
   host.run('find', ['/run/pipewright', '-mindepth', '1', '-delete']);
 }
+
+test('the namespace of an earlier life, which the kernel has yet to take away, does not cost the address', async (t) => {
+  if (skipUnless(t, 'root', 'docker', 'program:kea-dhcp4', 'program:tcpdump')) return;
+  const host = await agentHost(t, 'dhcpl');
+  const server = await bridgeWith(t, host, 'kea');
+  const wire = nicOn(host, 'nic0');
+  host.ip('link', 'set', wire, 'master', 'br1');
+  await server.start({ pool: [50, 59], lease: 600 });
+  const [web, db] = [runContainer(t, 'dhcpl'), runContainer(t, 'dhcpl2')];
+  // A command, and the agent: on macvlan, where nothing on the host's side takes the old interface away.
+  host.pipework(['br1', db.name, 'dhcp']);
+  host.write(lanOf(web.name).replace('kind: bridge, bridge: br1', 'kind: macvlan, uplink: nic0'));
+  const agent = await host.agent(t);
+  await soon(() => cidrs(web.pid, 'eth1').length === 1, patience);
+  const held = [web, db].map(({ pid }) => cidrs(pid, 'eth1'));
+  assert.deepEqual(
+    held.map(({ length }) => length),
+    [1, 1],
+    agent.log(),
+  );
+  await agent.stop('SIGTERM');
+  for (const { pid } of [web, db]) {
+    const fd = openSync(`/proc/${pid}/ns/net`, 'r');
+    t.after(() => closeSync(fd));
+  }
+  for (const { name } of [web, db]) run('docker', ['restart', '-t', '0', name]);
+  host.pipework(['br1', db.name, 'dhcp']);
+  const after = await host.agent(t);
+  const pids = [web, db].map(({ name }) => containerPid(name));
+  await soon(() => pids.every((pid) => cidrs(pid, 'eth1').length === 1), patience);
+  assert.deepEqual(
+    pids.map((pid) => cidrs(pid, 'eth1')),
+    held,
+    after.log(),
+  );
+  assert.doesNotMatch(server.log(), /DHCP4_DECLINE/);
+});

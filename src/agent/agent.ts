@@ -33,7 +33,7 @@ import { type KnownContainer, type Resolution, selects, type Wanted } from '../p
 import type { Store } from '../store/store.ts';
 import { AddressBook } from './addresses.ts';
 import { AwayBook, type AwayEngines } from './away.ts';
-import { isConcerned } from './concern.ts';
+import { isConcerned, isToldWhole } from './concern.ts';
 import { adopt, type KeptCommand, keptKey } from './kept.ts';
 import { lookAround, type Resolved } from './look.ts';
 import { Rest } from './settle.ts';
@@ -134,7 +134,9 @@ export class Agent {
   happened(runtime: EngineName, event: ContainerEvent): void {
     const { trustLabels = false } = this.#parts;
     const wishes = { topology: this.#topology, trustLabels, kept: this.#kept };
-    if (isConcerned(runtime, event, wishes)) this.wake({ runtime, id: event.id });
+    if (!isConcerned(runtime, event, wishes)) return;
+    if (isToldWhole(this.#topology)) this.#parts.containers.heard(runtime, event);
+    this.wake({ runtime, id: event.id });
   }
 
   /** Resolves when everything that was asked for so far has been looked at. */
@@ -250,8 +252,10 @@ export class Agent {
       const { wanted, unwantable, away } = resolved;
       this.#kept = resolved.kept;
       // Before anything is done: who sees that a container is connected again has been told that its engine is back.
-      this.#away.note(resolved, this.#topology, () => view.records());
-      this.#away.tell(log);
+      if (scope === 'all' || this.#away.isNews(resolved)) {
+        this.#away.note(resolved, this.#topology, () => view.records());
+        this.#away.tell(log);
+      }
       // One that is not there, or hangs, is heard of when it answers; any other failure may be over by now.
       const isOddly = ({ error }: Away): boolean => !hasErrno(error, 'ENOENT', 'ECONNREFUSED', 'ETIME');
       if ([...away.values()].some(isOddly)) this.#retry('engines', undefined, 2000);

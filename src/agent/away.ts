@@ -11,15 +11,25 @@ export type AwayEngines = ReadonlyMap<EngineName, Away>;
 
 /** The engines that are away, as far as anybody misses them. */
 export class AwayBook {
+  /** As they were last found, those that nobody misses among them. */
+  #found: AwayEngines = new Map();
   #away: AwayEngines = new Map();
   #told: AwayEngines = new Map();
 
-  /** What a look at all engines has come to. One that was never seen here is missed only where something names it. */
+  /** Whether a look has found other engines away than the one before: by itself a start says nothing new of them. */
+  isNews({ away }: Pick<Resolved, 'away'>): boolean {
+    const isKnown = ([runtime, { isAbsent }]: [EngineName, Away]): boolean =>
+      this.#found.get(runtime)?.isAbsent === isAbsent;
+    return away.size !== this.#found.size || ![...away].every(isKnown);
+  }
+
+  /** What a look has come to. One that was never seen here is missed only where something names it. */
   note(
     { away, kept, isAnyThere }: Resolved,
     { attachments }: Topology,
     records: () => readonly AttachmentRecord[],
   ): void {
+    this.#found = away;
     const isNamed = (runtime: EngineName): boolean =>
       kept.some((container) => container.runtime === runtime) ||
       attachments.some(({ selector }) => 'runtime' in selector && selector.runtime === runtime) ||

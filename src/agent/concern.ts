@@ -1,6 +1,6 @@
 /** Which containers anything is wanted of: what happens to the others of a host is nothing to look at. */
 import { labelPrefix } from '../config/topology/labels.ts';
-import type { ContainerEvent, EngineName } from '../containers/docker.ts';
+import { type ContainerEvent, type EngineName, eventAttributes } from '../containers/docker.ts';
 import { type ContainerRef, qualifiedName } from '../model/attachment.ts';
 import type { Selector, Topology } from '../model/topology.ts';
 import { type KnownContainer, selects } from '../plan/topology.ts';
@@ -41,4 +41,11 @@ function maySelect(selector: Selector, container: KnownContainer): boolean {
 /** Not every version of Podman has the labels in its events. */
 function saysNoLabels(runtime: KnownContainer['runtime']): boolean {
   return runtime === 'podman';
+}
+
+/** Whether events say of a container all that can be asked of it: not when a label is, in whose place they say something else. */
+export function isToldWhole({ attachments }: Topology): boolean {
+  return attachments.every(
+    ({ selector }) => selector.by !== 'label' || !eventAttributes.includes(selector.key),
+  );
 }

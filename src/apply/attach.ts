@@ -2,7 +2,7 @@
 
 import type { Container } from '../containers/container.ts';
 import { openContainerNetns } from '../containers/resolve.ts';
-import { hasErrno } from '../errors.ts';
+import { hasErrno, PipewrightError } from '../errors.ts';
 import { listAddrs } from '../kernel/netlink/addr.ts';
 import { addNetnsId, getLink } from '../kernel/netlink/link.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
@@ -37,6 +37,8 @@ export interface AttachOptions {
   readonly beforeCommit?: (guest: NetlinkSocket) => Promise<void>;
   /** The container's name as that DHCP client knows it, by which it is found again. */
   readonly dhcpGuest?: string;
+  /** The neighbours are told in a moment, and nobody waits for that: for a process that goes on. */
+  readonly announcesLater?: boolean;
   /** See AttachmentRecord; by default `command`. */
   readonly origin?: AttachmentRecord['origin'];
   readonly byLabel?: boolean;
@@ -86,7 +88,8 @@ export async function attach(
   if (beforeCommit) await outsideLock(host, pending, () => beforeCommit(rtnl));
   const warnings = options.hold ? [] : await pending.commit();
   options.hold?.(pending);
-  announceAll(guest, want, beforeCommit !== undefined);
+  if (options.announcesLater) setImmediate(() => announceLater(container, want));
+  else announceAll(guest, want, beforeCommit !== undefined);
   return { ...result, warnings: [...result.warnings, ...warnings] };
 }
 
@@ -110,6 +113,17 @@ async function withLock<T>(host: Host, pending: Pending, work: () => Promise<T>)
   using _lock = lock;
   // Awaited here: the lock is needed until it is done.
   return await work();
+}
+
+/** Nobody is told of a container that has ended by then. */
+function announceLater(container: Container, want: Attachment): void {
+  try {
+    using netns = openContainerNetns(container);
+    using rtnl = NetlinkSocket.open(netns);
+    announceAll({ rtnl, netnsPath: container.netnsPath, label: container.name }, want, false);
+  } catch (error) {
+    if (!(error instanceof PipewrightError)) throw error;
+  }
 }
 
 /** Tells the neighbours, of what a lease has brought as well. That nobody hears it is no failure. */

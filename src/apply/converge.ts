@@ -204,6 +204,7 @@ export async function attachWanted(
     verified,
     isLeaving,
     onWait,
+    announcesLater: keepsLeases ?? false,
     ...(lease && { beforeCommit: lease.get }),
   });
   const needsAgent = attachment.ipv6 && attachment.ipv6.mode !== 'slaac' && !keepsLeases;

@@ -185,7 +185,8 @@ export class StateDir {
   recordsOf(containerKey: string): AttachmentRecord[] {
     const names = readdirSync(`${this.path}/attachments`);
     // A name that was too long says nothing of its container.
-    const ours = names.filter((name) => name.startsWith(`${encodeURIComponent(containerKey)}+`));
+    const start = `${encodeURIComponent(containerKey)}+`;
+    const ours = names.filter((name) => name.startsWith(start));
     return this.#read<AttachmentRecord>('attachments', ours).map(({ value }) => value);
   }
 

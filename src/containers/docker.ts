@@ -51,6 +51,9 @@ export interface EngineOptions extends UnixHttpOptions {
   readonly socketPath?: string;
 }
 
+/** What events add to the labels of a container, in place of labels of these names. */
+export const eventAttributes: readonly string[] = ['image', 'name'];
+
 const titles = { docker: 'Docker', podman: 'Podman' } as const;
 const variables = { docker: 'DOCKER_HOST', podman: 'CONTAINER_HOST' } as const;
 const defaultSockets = { docker: '/var/run/docker.sock', podman: '/run/podman/podman.sock' } as const;

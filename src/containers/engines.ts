@@ -3,7 +3,13 @@ import { statSync } from 'node:fs';
 import type { RunningContainer } from '../apply/wanted.ts';
 import { hasErrno, PipewrightError } from '../errors.ts';
 import { qualifiedName } from '../model/attachment.ts';
-import { Engine, type EngineName, type EngineOptions, isSocketChosen } from './docker.ts';
+import {
+  type ContainerEvent,
+  Engine,
+  type EngineName,
+  type EngineOptions,
+  isSocketChosen,
+} from './docker.ts';
 import { ContainerCache } from './running.ts';
 
 /** Milliseconds; then the others go on without it. */
@@ -92,6 +98,11 @@ export class Engines {
   /** Called when a question is answered, or given up, that was too late for whoever had asked it. */
   onReturn(listener: () => void): void {
     this.#onReturn = listener;
+  }
+
+  /** An event that is about to be looked into, by {@link Engines.some}: what it says need not be asked for. */
+  heard(runtime: EngineName, event: ContainerEvent): void {
+    for (const { cache, engine } of this.#watched) if (engine.runtime === runtime) cache.heard(event);
   }
 
   /** All that run. */

@@ -3,8 +3,8 @@ import type { EngineName } from '../containers/docker.ts';
 import type { Away } from '../containers/engines.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { Topology } from '../model/topology.ts';
-import type { AgentLog } from './agent.ts';
 import type { Resolved } from './look.ts';
+import type { AgentLog } from './parts.ts';
 
 /** Engines that do not answer. */
 export type AwayEngines = ReadonlyMap<EngineName, Away>;

@@ -4,7 +4,7 @@ import { containerKey } from '../apply/state.ts';
 import { keptPrefix } from '../apply/wanted.ts';
 import { type Attachment, qualifiedName } from '../model/attachment.ts';
 import { lives } from '../observe/lives.ts';
-import type { AgentParts } from './agent.ts';
+import type { AgentParts } from './parts.ts';
 
 /** A one-line command that is kept: `pipework` or `pipewright attach` while the agent runs. */
 export interface KeptCommand {

@@ -1,7 +1,7 @@
 /** The agent's log: one line an event on the standard error, for people or for programs. */
 import { writeSync } from 'node:fs';
 import { type DestinationStream, pino, stdTimeFunctions } from 'pino';
-import type { AgentLog } from './agent.ts';
+import type { AgentLog } from './parts.ts';
 
 /** From most to least said. */
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const;

@@ -4,9 +4,9 @@ import { isWholeHost } from '../containers/engines.ts';
 import { type ContainerRef, qualifiedName } from '../model/attachment.ts';
 import type { Topology } from '../model/topology.ts';
 import type { Resolution } from '../plan/topology.ts';
-import type { AgentParts } from './agent.ts';
 import type { AwayEngines } from './away.ts';
 import type { KeptCommand } from './kept.ts';
+import type { AgentParts } from './parts.ts';
 import type { Scope } from './wakeable.ts';
 
 /** What a look has come to. */

@@ -8,8 +8,9 @@ import { agentSocket } from '../cli/handover.ts';
 import type { ContainerRuntime } from '../containers/container.ts';
 import type { Engine } from '../containers/docker.ts';
 import { PipewrightError } from '../errors.ts';
-import type { Agent, AgentLog } from './agent.ts';
+import type { Agent } from './agent.ts';
 import { createApi } from './api/app.ts';
+import type { AgentLog } from './parts.ts';
 
 /** What the server speaks for, and where. */
 export interface ServerParts {

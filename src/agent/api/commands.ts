@@ -1,7 +1,7 @@
 /** Command lines that are handed over to the agent. */
 import { parsePipework } from '../../config/pipework.ts';
 import { getLink } from '../../kernel/netlink/link.ts';
-import type { AgentLog } from '../agent.ts';
+import type { AgentLog } from '../parts.ts';
 import { ApiError } from './failure.ts';
 import { AgentSession, type AgentSessionParts } from './session.ts';
 

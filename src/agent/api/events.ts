@@ -1,5 +1,6 @@
 /** What happens, as server-sent events. */
-import type { Agent, AgentEvent } from '../agent.ts';
+import type { Agent } from '../agent.ts';
+import type { AgentEvent } from '../teller.ts';
 
 /** Events that a slow reader may be behind; then it is hung up on, rather than remembered for ever. */
 const mostBehind = 1000;

@@ -1,0 +1,76 @@
+/** The books of all attachments and networks, and which of them wait for their containers. */
+import { uplinkKey } from '../apply/converge.ts';
+import { withNic } from '../apply/uplink-network.ts';
+import type { Topology } from '../model/topology.ts';
+import { Ledger } from './status.ts';
+import { waitingKeys } from './waiting.ts';
+
+/** By key: `web/eth1`, `network lan`. */
+export class Ledgers {
+  readonly #ledgers = new Map<string, Ledger>();
+
+  /** The book of an attachment, a new one when there is none. */
+  of(key: string): Ledger {
+    let ledger = this.#ledgers.get(key);
+    if (!ledger) {
+      ledger = new Ledger(key);
+      this.#ledgers.set(key, ledger);
+    }
+    return ledger;
+  }
+
+  has(key: string): boolean {
+    return this.#ledgers.has(key);
+  }
+
+  all(): Ledger[] {
+    return [...this.#ledgers.values()];
+  }
+
+  /** Milliseconds until this may be tried again; 0: now. */
+  waitMs(key: string): number {
+    return this.#ledgers.get(key)?.waitMs() ?? 0;
+  }
+
+  /** It is wanted no more. */
+  drop(key: string): void {
+    this.#ledgers.delete(key);
+  }
+
+  /** What failed is tried again at once. */
+  retryNow(): void {
+    for (const ledger of this.#ledgers.values()) ledger.retryNow();
+  }
+
+  /**
+   * What a look at everything has not found waits for its container; what nothing names any more goes.
+   * @param present keys of what is there
+   * @param isPodmanAway whether what Podman's containers had is there although it was not seen
+   * @param waitsFor why an attachment waits, when its engine is away
+   */
+  markWaiting(
+    present: ReadonlySet<string>,
+    topology: Topology,
+    {
+      isPodmanAway,
+      waitsFor,
+    }: { readonly isPodmanAway: boolean; readonly waitsFor: (key: string) => string | undefined },
+  ): void {
+    const waits = (key: string): void => this.of(key).waiting(waitsFor(key));
+    const isHere = (key: string): boolean =>
+      present.has(key) || (key.startsWith('podman:') && isPodmanAway && this.has(key));
+    const { waiting, taken } = waitingKeys(topology, isHere);
+    for (const key of waiting) waits(key);
+    for (const key of taken) this.drop(key);
+    const { networks } = topology;
+    const named = new Set([
+      ...networks.map(({ name }) => `network ${name}`),
+      ...withNic(networks).map(({ name, nic }) => uplinkKey(name, nic)),
+    ]);
+    for (const [key, ledger] of [...this.#ledgers]) {
+      const isNetwork = key.startsWith('network ');
+      if (isNetwork ? !named.has(key) || ledger.waitMs() === 0 : false) this.drop(key);
+      else if (!isNetwork && !present.has(key)) waits(key);
+    }
+  }
+}

@@ -232,7 +232,7 @@ export class Agent {
 
   async #act(scope: Scope, resolved: Resolved, view: HostView, urgent: TakeUrgent): Promise<void> {
     const { host, store } = this.#parts;
-    const { wanted, unwantable, away } = resolved;
+    const { wanted, unwantable } = resolved;
     const parts = {
       host,
       store,
@@ -241,13 +241,22 @@ export class Agent {
       addresses: this.#addresses,
       leases: this.#leases,
     };
-    await removeUnwanted(parts, view, scope, resolved, this.#hasFiles);
+    // What cannot be taken away is no reason not to connect the others.
+    const failure = await removeUnwanted(parts, view, scope, resolved, this.#hasFiles).then(
+      () => undefined,
+      (error: unknown) => ({ error }),
+    );
     this.#refusals.note(scope, unwantable);
     this.#connections.want(wanted, scope === 'all');
     // A disk that was full has room again without telling anybody.
     const waits = unwantable.map(({ key }) => this.#ledgers.waitMs(key));
     if (waits.length > 0) this.#retryAll('unwantable', Math.min(...waits) + 1);
-    if (scope !== 'all') return this.#connections.attendSome(wanted);
+    if (scope === 'all') await this.#attendAll(resolved, view, urgent);
+    else await this.#connections.attendSome(wanted);
+    if (failure) throw failure.error;
+  }
+
+  async #attendAll({ wanted, away }: Resolved, view: HostView, urgent: TakeUrgent): Promise<void> {
     await this.#connections.attendAll(view, wanted, async () => {
       const starts = urgent();
       if (starts) await this.#round(starts, urgent);
@@ -257,7 +266,7 @@ export class Agent {
       isPodmanAway: away.has('podman'),
       waitsFor: (key) => this.#away.waitsFor(key),
     });
-    this.#teller.problems(store.problems());
+    this.#teller.problems(this.#parts.store.problems());
   }
 
   async #ensureNetworks(): Promise<void> {

@@ -1,10 +1,12 @@
 /** Takes away what is wanted no more, and what containers that are gone have left. */
 import { containerOf, inSight, keyOf, unwantedRecords } from '../apply/converge.ts';
 import { detach } from '../apply/detach.ts';
+import type { Host } from '../apply/host.ts';
 import { containerKey } from '../apply/state.ts';
 import { keysToStay } from '../apply/wanted.ts';
 import { splitId } from '../containers/engines.ts';
 import type { LeaseKeeper } from '../dhcp/keeper.ts';
+import { PipewrightError } from '../errors.ts';
 import { qualifiedName } from '../model/attachment.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import { lives } from '../observe/lives.ts';
@@ -25,7 +27,10 @@ interface DepartureParts extends Pick<AgentParts, 'host' | 'store'> {
   readonly leases: LeaseKeeper;
 }
 
-/** @param hasFiles whether a file says what is wanted: without one nobody says what is wanted no more */
+/**
+ * @param hasFiles whether a file says what is wanted: without one nobody says what is wanted no more
+ * @throws the failure of one of them, after all were tried
+ */
 export async function removeUnwanted(
   parts: DepartureParts,
   view: HostView,
@@ -52,12 +57,40 @@ export async function removeUnwanted(
     const isOver = !wanted.has(keyOf(record)) && lives(record.container);
     if (isOver) await leases.drop(keyOf(record));
   }
-  const targets = unwanted.map((record) => ({ container: containerOf(record), ifname: record.ifname }));
-  await detach(host, targets, { keepShared: true });
-  for (const record of unwanted) {
+  const failures = await takeAway(host, unwanted);
+  for (const record of unwanted.filter((one) => !failures.has(one))) {
     const key = keyOf(record);
     if (!wanted.has(key)) ledgers.drop(key);
     addresses.gone(key);
     teller.tell(key, 'removed', lives(record.container) ? 'it is wanted no more' : 'its container is gone');
   }
+  for (const [, error] of failures) throw error;
+}
+
+/** All at once, and one by one when something is in the way of one of them. @returns why some are still there */
+async function takeAway(
+  host: Host,
+  records: readonly AttachmentRecord[],
+): Promise<ReadonlyMap<AttachmentRecord, unknown>> {
+  const targetOf = (record: AttachmentRecord) => ({
+    container: containerOf(record),
+    ifname: record.ifname,
+  });
+  const failures = new Map<AttachmentRecord, unknown>();
+  try {
+    await detach(host, records.map(targetOf), { keepShared: true });
+    return failures;
+  } catch {
+    // Which of them it was, is seen below.
+  }
+  for (const record of records) {
+    try {
+      await detach(host, [targetOf(record)], { keepShared: true });
+    } catch (error) {
+      // Another command has taken it away meanwhile.
+      const isGone = error instanceof PipewrightError && error.code === 'NETWORK_UNKNOWN';
+      if (!isGone) failures.set(record, error);
+    }
+  }
+  return failures;
 }

@@ -140,7 +140,7 @@ test('bridge: VLAN filtering', (t) => {
   if (!made(t, lab, { kind: 'bridge', name: 'br1', vlanFiltering: true }, 'bridge vlan_filtering')) return;
   const { link, theirs } = sameAsIp(lab, 'br1');
   assert.equal(theirs.linkinfo.info_data.vlan_filtering, 1);
-  assert.deepEqual(link.data, { vlanFiltering: true });
+  assert.deepEqual(link.data, { vlanFiltering: true, defaultPvid: 1 });
 });
 
 for (const mode of ['bridge', 'private', 'vepa', 'passthru'] as const) {
@@ -167,7 +167,7 @@ for (const mode of ['l2', 'l3', 'l3s'] as const) {
     if (!made(t, lab, { kind: 'ipvlan', name: 'ipv0', uplink, mode, mtu: 1400 })) return;
     const { link, theirs } = sameAsIp(lab, 'ipv0');
     assert.equal(theirs.linkinfo.info_data.mode, mode);
-    assert.deepEqual(link.data, { mode });
+    assert.deepEqual(link.data, { mode, flag: 'bridge' });
     assert.equal(link.lower, uplink);
   });
 }

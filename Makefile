@@ -27,6 +27,7 @@ format: $(PACKAGES) ## write the style
 	npx biome check --write .
 
 test: setup lint build ## everything on this machine's kernel, Docker Engine and Open vSwitch
+	@scripts/setup.sh vm 120 || echo 'tests in a virtual machine will be skipped'
 	node scripts/test.mjs
 
 test-vm: build ## what a full kernel is needed for, on Debian's in virtual machines

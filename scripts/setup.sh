@@ -3,6 +3,7 @@
 #   setup.sh demo   what `make demo` cannot do without: no daemon is installed or started
 #   setup.sh test   also Docker Engine, Open vSwitch and the programs that tests judge by; started where not running
 #   setup.sh vm     also QEMU and, unpacked only, Debian's kernel for virtual machines
+# setup.sh vm SECONDS gives up, with nothing changed, when what it is to fetch has not come by then.
 set -eu
 
 say() { echo "setup: $*"; }
@@ -18,7 +19,7 @@ test="$demo dockerd:docker.io ovs-vswitchd:openvswitch-switch iptables:iptables 
   tcpdump:tcpdump strace:strace udhcpc:udhcpc dhclient:isc-dhcp-client dhcpcd:dhcpcd-base
   kea-dhcp4:kea-dhcp4-server kea-dhcp6:kea-dhcp6-server dhcpd:isc-dhcp-server dhcrelay:isc-dhcp-relay ps:procps
   podman:podman ethtool:ethtool"
-vm="$test qemu-system-x86_64:qemu-system-x86 depmod:kmod mkfs.ext4:e2fsprogs"
+vm="$test qemu-system-x86_64:qemu-system-x86 depmod:kmod mkfs.ext4:e2fsprogs xz:xz-utils"
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
@@ -54,6 +55,15 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+# fetch COMMAND...: within the time that was given, if one was; it is never installing that is broken off.
+until=
+fetch() {
+  if [ -z "$until" ]; then "$@" </dev/null >/dev/null; return; fi
+  left=$((until - $(date +%s)))
+  [ "$left" -gt 0 ] || die 'out of time'
+  timeout "$left" "$@" </dev/null >/dev/null || die "$1 $2 failed, or took too long"
+}
+
 resolv_sum() { sha256sum /etc/resolv.conf 2>/dev/null | cut -d ' ' -f 1; }
 
 install() {
@@ -63,7 +73,9 @@ install() {
   say "installing$packages"
   before=$(resolv_sum)
   hold_services
-  apt-get update -qq </dev/null
+  fetch apt-get update -qq
+  # shellcheck disable=SC2086 # a list of words
+  fetch apt-get install -y -qq --no-install-recommends --download-only $packages
   # shellcheck disable=SC2086 # a list of words
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 \
     -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold $packages </dev/null >/dev/null
@@ -80,20 +92,30 @@ install() {
 # Debian's kernel for virtual machines: never installed, as that would make it this machine's own. Where test/vm/kernel.ts
 # looks for it.
 kernels=/var/cache/pipewright-vm
+# decompress VMLINUZ VMLINUX: what the first would do at every boot, which takes a processor made in software as long as all
+# the rest of it. Where it does not hold what this knows, there is no second file, and the first is booted.
+decompress() {
+  start=$(LC_ALL=C grep -abom 1 "$(printf '\3757zXZ')" "$1" | head -n 1 | cut -d : -f 1)
+  if [ -n "$start" ]; then tail -c "+$((start + 1))" "$1" | xz -dc >"$2" 2>/dev/null || true; fi
+  if [ "$(head -c 4 "$2" 2>/dev/null)" != "$(printf '\177ELF')" ]; then rm -f "$2"; fi
+}
 unpack_kernel() {
   if [ -d "$kernels" ]; then say "Debian's kernel $(ls "$kernels/lib/modules") is in $kernels"; return 0; fi
   has apt-get || die "needs Debian's kernel, and there is no apt-get to fetch it with"
   kernel=$(apt-cache depends linux-image-amd64 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p' | tail -n 1)
   if [ -z "$kernel" ]; then
-    apt-get update -qq </dev/null
+    fetch apt-get update -qq
     kernel=$(apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p' | tail -n 1)
   fi
   [ -n "$kernel" ] || die 'apt-get knows no linux-image-amd64'
   say "fetching $kernel into $kernels"
   half=$(mktemp -d "$kernels.XXXXXX")
   # In that folder, as apt-get downloads to where it is.
-  (cd "$half" && apt-get download -qq -o APT::Sandbox::User=root "$kernel" </dev/null && dpkg-deb -x ./*.deb . && rm ./*.deb)
-  depmod -b "$half" "$(ls "$half/lib/modules")"
+  if ! (cd "$half" && fetch apt-get download -qq -o APT::Sandbox::User=root "$kernel"); then rm -rf "$half"; exit 1; fi
+  (cd "$half" && dpkg-deb -x ./*.deb . && rm ./*.deb)
+  version=$(ls "$half/lib/modules")
+  depmod -b "$half" "$version"
+  decompress "$half/boot/vmlinuz-$version" "$half/boot/vmlinux-$version"
   chmod 755 "$half"
   mv -T "$half" "$kernels"
 }
@@ -162,10 +184,11 @@ case ${1:-test} in
     start_ovs
     ;;
   vm)
+    if [ -n "${2:-}" ]; then until=$(($(date +%s) + $2)); fi
     install "$vm"
     start_docker
     start_ovs
     unpack_kernel
     ;;
-  *) die 'usage: setup.sh [demo | test | vm]' ;;
+  *) die 'usage: setup.sh [demo | test | vm [SECONDS]]' ;;
 esac

@@ -1,6 +1,6 @@
 // Bundles the test files with esbuild (Node 20 cannot read TypeScript) and runs them with node --test.
 // usage: node scripts/test.mjs [--bundle=FOLDER] [FILE.test.ts | FOLDER ...]
-// All of test/ but test/vm when nothing is named. With --bundle they are only written there, FILE.mjs each.
+// All of test/ when nothing is named, but of test/vm only what is short. With --bundle they are only written there, FILE.mjs each.
 // It fails, too, when files of the host are not as they were (host-files.mjs).
 // NODE_UNDER_TEST names another node binary to run them with.
 import { spawn } from 'node:child_process';
@@ -13,8 +13,11 @@ import { differences, hostFiles } from './host-files.mjs';
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 process.chdir(root);
 
-/** Tests that mostly wait, for leases to end and for machines to start, and that touch nothing of the others'. */
-const patient = /^test\/(vm|dhcp)\/|^test\/e2e\/(dhcp|ipv6|uplink)-/;
+/**
+ * Tests that touch nothing of the others', and are run beside them: those that mostly wait, for leases to end, and those in
+ * virtual machines, which take what is left of the processors.
+ */
+const beside = [/^test\/dhcp\/|^test\/e2e\/(dhcp|ipv6|uplink)-/, /^test\/vm\//];
 
 const testsIn = (place) =>
   statSync(place).isFile()
@@ -26,9 +29,7 @@ const testsIn = (place) =>
 const words = process.argv.slice(2);
 const bundle = words.find((word) => word.startsWith('--bundle='))?.replace('--bundle=', '');
 const named = words.filter((word) => !word.startsWith('--'));
-const here = readdirSync('test')
-  .filter((name) => name !== 'vm')
-  .map((name) => `test/${name}`);
+const here = readdirSync('test').map((name) => (name === 'vm' ? 'test/vm/short.test.ts' : `test/${name}`));
 const files = (named.length > 0 ? named : here).flatMap(testsIn).sort();
 // A folder of its own for each run, so that two runs do not share files; inside the tree, so that packages are found.
 const out = bundle ?? path.join(root, 'build', `test-${process.pid}`);
@@ -58,20 +59,24 @@ try {
 }
 
 async function runAll() {
-  // They run beside the others, and are told at the end.
-  const [waiting, others] = [true, false].map((waits) =>
-    files.filter((file) => patient.test(file) === waits),
+  const isOf = (group) => (file) => beside[group]?.test(file) ?? !beside.some((each) => each.test(file));
+  // The others last: they are told as they run, those beside them at the end.
+  const groups = [...beside, undefined]
+    .map((_, at) => files.filter(isOf(at)))
+    .filter(({ length }) => length > 0);
+  if (groups.length === 1) return (await runFiles(files, 'inherit')).code;
+  const logs = groups.slice(0, -1).map((_, at) => path.join(out, `beside-${at}.log`));
+  const ran = await Promise.all(
+    groups.map((group, at) => runFiles(group, logs[at] ? createWriteStream(logs[at]) : process.stdout)),
   );
-  if (waiting.length === 0 || others.length === 0) return (await runFiles(files, 'inherit')).code;
-  const log = path.join(out, 'beside.log');
-  const beside = runFiles(waiting, createWriteStream(log));
-  const first = await runFiles(others, process.stdout);
-  const second = await beside;
-  process.stdout.write(`\nbeside them:\n${readFileSync(log, 'utf8')}\nall:\n`);
-  for (const [name, count] of Object.entries(first.counts))
-    if (name !== 'duration_ms') console.log(`ℹ ${name} ${count + (second.counts[name] ?? 0)}`);
-  console.log(`ℹ duration_ms ${Math.max(first.counts.duration_ms, second.counts.duration_ms)}`);
-  return first.code || second.code;
+  for (const log of logs) process.stdout.write(`\nbeside them:\n${readFileSync(log, 'utf8')}`);
+  process.stdout.write('\nall:\n');
+  for (const name of Object.keys(ran[0].counts)) {
+    const all = ran.map(({ counts }) => counts[name] ?? 0);
+    const sum = all.reduce((one, other) => one + other, 0);
+    console.log(`ℹ ${name} ${name === 'duration_ms' ? Math.max(...all) : sum}`);
+  }
+  return ran.find(({ code }) => code !== 0)?.code ?? 0;
 }
 
 /** Runs files one at a time: they share one kernel, one Docker Engine and one Open vSwitch. */

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The init of a machine of test/vm: mounts what a Linux has mounted, starts Open vSwitch and Docker Engine with nothing
 # in them, does what the script on the share says, which may call `ready`, leaves its exit code there and turns the
-# machine off.
+# machine off. With `systemd=yes` on the kernel's command line all that is systemd's: what is enabled there starts.
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH HOME=/root LANG=C.UTF-8 NO_COLOR=1
 
@@ -31,27 +31,18 @@ ip link set lo up
 # The files of the daemons on the machine around are not this machine's.
 mkdir /run/lasting
 if [ -b /dev/vda ]; then mount -t ext4 /dev/vda /run/lasting; else mount -t tmpfs tmpfs /run/lasting; fi
-for folder in /var/lib/docker /var/lib/openvswitch /etc/openvswitch /var/lib/pipewright; do
+for folder in /var/lib/docker /var/lib/containerd /var/lib/openvswitch /etc/openvswitch /var/lib/pipewright \
+  /etc/pipewright /etc/systemd/system; do
   mkdir -p $folder /run/lasting$folder
   mount --bind /run/lasting$folder $folder
 done
 
-ovs=/usr/share/openvswitch/scripts/ovs-ctl
+scripts=${0%/*}
+if [ "$(word systemd)" = yes ]; then . "$scripts/systemd.sh"; fi
+
+. "$scripts/ready.sh"
 if [ -x $ovs ]; then $ovs --system-id=random start >/run/ovs.log 2>&1 & fi
 if command -v dockerd >/dev/null; then dockerd >/run/dockerd.log 2>&1 & fi
-
-# Waits until both answer, and gives Docker Engine the tests' image. A client that asks before there is a socket costs
-# more than waiting.
-ready() {
-  if [ -x $ovs ]; then
-    until [ -S /run/openvswitch/db.sock ] && ls /run/openvswitch/ovs-vswitchd.*.ctl; do sleep 0.5; done
-    until ovs-appctl -t ovs-vswitchd version; do sleep 0.5; done
-  fi
-  if command -v dockerd; then
-    until [ -S /run/docker.sock ] && docker version; do sleep 0.5; done
-    if [ -e /run/share/image.tar ]; then docker load -i /run/share/image.tar; fi
-  fi
-} >/dev/null 2>&1
 
 (. /run/share/script)
 echo $? >/run/share/exit

@@ -28,10 +28,25 @@ export interface Result {
 /** A word that a shell takes as it is. */
 export const quoted = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`;
 
-/** Runs the tests in a machine and gives their results as they come. `print` is given what the runner says there. */
+/** How long a machine is waited for, in milliseconds. */
+export interface Limits {
+  /** Until it has booted and its daemons answer. */
+  readonly up: number;
+  /** Until the last test has ended. */
+  readonly all: number;
+}
+
+/** The machine, or this one around it, is too slow: what was to be run is not run. */
+export class TooSlow extends Error {}
+
+/**
+ * Runs the tests in a machine and gives their results as they come. `print` is given what the runner says there.
+ * @throws {@link TooSlow} at the limits
+ */
 export async function* guestTests(
   tests: readonly GuestTests[],
   print: (text: string) => void = () => {},
+  limits: Limits = { up: Number.POSITIVE_INFINITY, all: Number.POSITIVE_INFINITY },
 ): AsyncGenerator<Result> {
   mkdirSync(path.join(root, 'build'), { recursive: true });
   const bundles = mkdtempSync(path.join(root, 'build/vm-'));
@@ -44,7 +59,7 @@ export async function* guestTests(
     });
     try {
       for (const [at, { file }] of tests.entries()) {
-        for await (const line of lines(machine, at)) yield { file, ...JSON.parse(line) } as Result;
+        for await (const line of lines(machine, at, limits)) yield { file, ...JSON.parse(line) } as Result;
       }
       const code = await machine.end();
       if (code !== 0 && code !== 1) throw new Error(`the machine ended with ${code}: ${machine.said}`);
@@ -72,14 +87,12 @@ function scriptOf(tests: readonly GuestTests[], bundles: string): string {
     ];
     return `echo ${quoted(file)}; ${words.map(quoted).join(' ')}; echo $? >/run/share/${at}.done`;
   });
-  return `ready; cd ${quoted(root)}; export PIPEWRIGHT_ROOT=$PWD\n${lines.join('\n')}\n! grep -qvx 0 /run/share/*.done\n`;
+  return `ready; touch /run/share/up; cd ${quoted(root)}; export PIPEWRIGHT_ROOT=$PWD\n${lines.join('\n')}\n! grep -qvx 0 /run/share/*.done\n`;
 }
 
-async function* lines(machine: Machine, at: number): AsyncGenerator<string> {
-  const [report, end] = ['report', 'done'].map((what) => path.join(machine.share, `${at}.${what}`)) as [
-    string,
-    string,
-  ];
+async function* lines(machine: Machine, at: number, limits: Limits): AsyncGenerator<string> {
+  const place = (name: string): string => path.join(machine.share, name);
+  const [report, end] = [place(`${at}.report`), place(`${at}.done`)];
   for (let given = 0; ; await sleep(200)) {
     // Asked first: what was written before the end is read after it.
     const ended = existsSync(end) || !machine.isOn;
@@ -87,6 +100,11 @@ async function* lines(machine: Machine, at: number): AsyncGenerator<string> {
     yield* whole.slice(given);
     given = whole.length;
     if (ended) break;
+    const age = Date.now() - machine.started;
+    const minutes = `${Math.round(age / 60_000)} minutes`;
+    if (age > limits.up && !existsSync(place('up')))
+      throw new TooSlow(`not up after ${minutes}: ${machine.said.slice(-500)}`);
+    if (age > limits.all) throw new TooSlow(`not at its end after ${minutes}`);
   }
   if (!existsSync(end)) throw new Error(`the machine went off: ${machine.said}`);
 }

@@ -17,6 +17,10 @@ export const kernelTests: readonly GuestTests[] = [
   { file: 'test/ovs/port.test.ts' },
   { file: 'test/e2e/conformance.test.ts', only: [...recorded, '^pipework: ovs-'] },
   { file: 'test/e2e/pipework-phys.test.ts', only: ['^pipework: VLANs of a NIC$', '^pipework: dummy$'] },
+  {
+    file: 'test/e2e/topology-drop.test.ts',
+    only: ['^what is taken away with a topology$', '^the sub-interface of a VLAN '],
+  },
   { file: 'test/e2e/pipework-ovs.test.ts', only: ['^pipework on Open vSwitch$', '^VLANs on one host'] },
   { file: 'test/e2e/pipework-route-rule-tc.test.ts', only: ['^pipework tc with netem$'] },
   { file: 'test/e2e/pipewright-attach.test.ts', only: ['^pipewright attach: ipvlan$'] },
@@ -25,6 +29,18 @@ export const kernelTests: readonly GuestTests[] = [
     file: 'test/e2e/fault-error.test.ts',
     only: ['^an error .*: (macvlan on a VLAN of a NIC|ipvlan|dummy)$'],
   },
+];
+
+/** A part of them for every run: what is only here, at the least cost. */
+export const shortTests: readonly GuestTests[] = [
+  { file: 'test/kernel/netlink/link.test.ts', only: ['^bridge: VLAN', '^ipvlan', '^vlan', '^dummy'] },
+  { file: 'test/kernel/netlink/bridge-vlan.test.ts' },
+  { file: 'test/ovs/port.test.ts' },
+  {
+    file: 'test/e2e/bridge-vlan.test.ts',
+    only: ['^VLANs on a Linux bridge by a topology, kept by the agent$'],
+  },
+  { file: 'test/e2e/conformance.test.ts', only: ['^pipework: (phys-vlan|dummy|ovs-vlan)( |$)'] },
 ];
 
 /** Tests that are skipped on Debian's kernel too, and the beginning of the reason. Any other skip there is a failure. */

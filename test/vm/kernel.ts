@@ -34,11 +34,10 @@ export function findKernel(): Kernel | undefined {
   const { compare } = new Intl.Collator('en', { numeric: true });
   const version = readdirSync(folder).sort(compare).at(-1);
   if (version === undefined) return undefined;
-  return {
-    version,
-    image: path.join(unpacked, 'boot', `vmlinuz-${version}`),
-    modules: path.join(folder, version),
-  };
+  const [compressed, image] = ['vmlinuz', 'vmlinux'].map((name) =>
+    path.join(unpacked, 'boot', `${name}-${version}`),
+  ) as [string, string];
+  return { version, image: existsSync(image) ? image : compressed, modules: path.join(folder, version) };
 }
 
 /** What the first steps need; all other modules are loaded from the file system that these make readable. */

@@ -36,9 +36,11 @@ export interface Wire {
 export interface MachineOptions {
   /** Its host name. */
   readonly name: string;
-  /** What it does when it is up, as a shell script; then it is turned off. */
+  /** What it does when it is up, as a shell script; then it is turned off, unless it has systemd. */
   readonly script: string;
-  /** MiB, default 3072. */
+  /** Whether systemd starts what it runs, as on a machine that was installed; default false. */
+  readonly systemd?: boolean;
+  /** MiB, default 2048. */
   readonly memory?: number;
   /** A file that is its disk: what outlives a reboot (Docker's and Open vSwitch's files, /var/lib/pipewright). */
   readonly disk?: string;
@@ -84,7 +86,7 @@ async function kvmBoots(kernel: Kernel): Promise<boolean> {
     said += text;
   });
   const ended = once(child, 'exit');
-  for (let waited = 0; waited < 8000 && child.exitCode === null; waited += 50) {
+  for (let waited = 0; waited < 5000 && child.exitCode === null; waited += 50) {
     if (said.includes('Linux version')) break;
     await sleep(50);
   }
@@ -108,6 +110,8 @@ export function accelerator(): Promise<Accelerator> {
 export class Machine {
   /** A folder that both sides read and write, /run/share there. */
   readonly share: string;
+  /** When it was turned on, as of `Date.now()`. */
+  readonly started = Date.now();
   readonly #folder: string;
   readonly #process: ChildProcess;
   readonly #ended: Promise<unknown>;
@@ -139,7 +143,7 @@ export class Machine {
     const words = [
       ...base,
       ...processor(await accelerator()),
-      ...['-m', String(options.memory ?? 3072)],
+      ...['-m', String(options.memory ?? 2048)],
       ...['-kernel', kernel.image, '-initrd', writeInitramfs(kernel, folder)],
       ...['-append', commandLine(kernel, options)],
       ...folderAs('root', '/', 'readonly=on'),
@@ -148,7 +152,7 @@ export class Machine {
       ...(options.disk ? ['-drive', `file=${options.disk},format=raw,if=virtio,cache=unsafe`] : []),
     ];
     // Behind other tests on this machine, and not longer there than this process.
-    const around = ['--pdeathsig', 'KILL', 'nice', '-n', '5', qemu];
+    const around = ['--pdeathsig', 'KILL', 'nice', '-n', '19', qemu];
     const child = spawn('setpriv', [...around, ...words], { stdio: ['ignore', 'pipe', 'pipe'] });
     return new Machine(folder, child, options.print);
   }
@@ -181,11 +185,32 @@ export class Machine {
   }
 }
 
+/** Without what a machine has for people who log in, and without what is only there once something is kept. */
+const systemd = [
+  'systemd=yes',
+  'systemd.unit=multi-user.target',
+  'systemd.show_status=no',
+  'fstab=no',
+  ...[
+    ...[
+      'getty.target',
+      'systemd-logind.service',
+      'systemd-user-sessions.service',
+      'systemd-update-utmp.service',
+    ],
+    ...['systemd-update-utmp-runlevel.service', 'systemd-ask-password-wall.path', 'systemd-binfmt.service'],
+    ...['systemd-ask-password-console.path', 'systemd-journal-flush.service', 'systemd-random-seed.service'],
+    ...['systemd-firstboot.service', 'systemd-repart.service', 'systemd-sysusers.service', 'cron.service'],
+    ...['proc-sys-fs-binfmt_misc.automount', 'timers.target', 'ovs-record-hostname.service'],
+  ].map((unit) => `systemd.mask=${unit}`),
+];
+
 function commandLine(kernel: Kernel, options: MachineOptions): string {
   return [
     ...['console=ttyS0', 'quiet', 'loglevel=3', 'panic=-1', 'mitigations=off', 'rcupdate.rcu_expedited=1'],
     ...[`host=${options.name}`, `modules=${kernel.modules}`],
     `next=${path.join(root, 'scripts/vm/init.sh')}`,
+    ...(options.systemd ? systemd : []),
   ].join(' ');
 }
 

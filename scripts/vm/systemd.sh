@@ -1,5 +1,5 @@
-# The rest of init.sh with systemd: Docker Engine and Open vSwitch by their packages' units, pipewright installed as
-# docs/guide/agent.md says, and one unit of the tests' own, which does what the script on the share says.
+# The rest of init.sh with systemd: Docker Engine by its packages' unit, pipewright installed as docs/guide/agent.md says,
+# Open vSwitch there before them, as its own units now and then leave out ovs-vswitchd, and one unit of the tests' own, which does what the script on the share says.
 project=$(cd "$scripts/../.." && pwd)
 mkdir -p /usr/local/lib/pipewright /run/systemd/system/multi-user.target.wants
 # Not where it is on the machine around: units may be kept from looking into somebody's home.
@@ -7,7 +7,7 @@ mount --bind "$project" /usr/local/lib/pipewright
 ln -sf ../lib/pipewright/bin/pipewright /usr/local/bin/pipewright
 
 if ! [ -e /run/lasting/enabled ]; then
-  systemctl --root=/ enable docker.service openvswitch-switch.service
+  systemctl --root=/ enable docker.service
   touch /run/lasting/enabled
 fi 2>/dev/null
 
@@ -36,4 +36,7 @@ StandardError=tty
 TTYPath=/dev/console
 EOF
 ln -s ../nic.service ../script.service /run/systemd/system/multi-user.target.wants/
+if [ -x /usr/share/openvswitch/scripts/ovs-ctl ]; then
+  /usr/share/openvswitch/scripts/ovs-ctl --system-id=random start >/run/ovs.log 2>&1
+fi
 exec /lib/systemd/systemd

@@ -191,6 +191,8 @@ const systemd = [
   'systemd.unit=multi-user.target',
   'systemd.show_status=no',
   'fstab=no',
+  // Its parser may not be there, which Docker Engine does not forgive.
+  'apparmor=0',
   ...[
     ...[
       'getty.target',
@@ -201,7 +203,7 @@ const systemd = [
     ...['systemd-update-utmp-runlevel.service', 'systemd-ask-password-wall.path', 'systemd-binfmt.service'],
     ...['systemd-ask-password-console.path', 'systemd-journal-flush.service', 'systemd-random-seed.service'],
     ...['systemd-firstboot.service', 'systemd-repart.service', 'systemd-sysusers.service', 'cron.service'],
-    ...['proc-sys-fs-binfmt_misc.automount', 'timers.target', 'ovs-record-hostname.service'],
+    ...['proc-sys-fs-binfmt_misc.automount', 'timers.target'],
   ].map((unit) => `systemd.mask=${unit}`),
 ];
 

@@ -29,9 +29,6 @@ exec sh ${quoted(path.join(root, 'scripts/vm/serve.sh'))}
 /** All is slower than on a processor by this much, where it is made in software. */
 const patience = 40;
 
-import { appendFileSync } from 'node:fs';
-
-const require_ = (text: string, name: string) => appendFileSync(`/tmp/vmx/${name}.console`, text);
 class VirtualHost implements SceneHost {
   readonly #machine: Machine;
   #orders = 0;
@@ -117,6 +114,8 @@ class VirtualHost implements SceneHost {
 
   async keep(yaml: string): Promise<void> {
     await this.run('sh', ['-c', `printf %s "$1" >${topology}`, 'sh', yaml]);
+    // What it was given by hand is its system's own configuration from now on: eth0 has it again at the next boot.
+    await this.run('sh', ['-c', "ip -br -4 addr show dev eth0 | awk '{ print $3 }' >/run/lasting/address"]);
     await this.run('cp', [path.join(root, 'packaging/systemd/pipewright.service'), '/etc/systemd/system/']);
     await this.run('systemctl', ['enable', '--now', 'pipewright']);
   }

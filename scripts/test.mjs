@@ -1,6 +1,7 @@
 // Bundles the test files with esbuild (Node 20 cannot read TypeScript) and runs them with node --test.
-// usage: node scripts/test.mjs [--bundle=FOLDER] [FILE.test.ts | FOLDER ...]
-// All of test/ when nothing is named, but of test/vm only what is short. With --bundle they are only written there, FILE.mjs each.
+// usage: node scripts/test.mjs [--bundle=FOLDER] [--short] [FILE.test.ts | FOLDER ...]
+// All of test/ but test/vm when nothing is named; with --short of that what is short as well. With --bundle they are only
+// written there, FILE.mjs each.
 // It fails, too, when files of the host are not as they were (host-files.mjs).
 // NODE_UNDER_TEST names another node binary to run them with.
 import { spawn } from 'node:child_process';
@@ -29,7 +30,10 @@ const testsIn = (place) =>
 const words = process.argv.slice(2);
 const bundle = words.find((word) => word.startsWith('--bundle='))?.replace('--bundle=', '');
 const named = words.filter((word) => !word.startsWith('--'));
-const here = readdirSync('test').map((name) => (name === 'vm' ? 'test/vm/short.test.ts' : `test/${name}`));
+const here = readdirSync('test')
+  .filter((name) => name !== 'vm')
+  .map((name) => `test/${name}`);
+if (words.includes('--short')) here.push('test/vm/short.test.ts');
 const files = (named.length > 0 ? named : here).flatMap(testsIn).sort();
 // A folder of its own for each run, so that two runs do not share files; inside the tree, so that packages are found.
 const out = bundle ?? path.join(root, 'build', `test-${process.pid}`);

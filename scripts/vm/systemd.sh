@@ -26,7 +26,7 @@ Wants=network-pre.target
 Before=network-pre.target
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c 'ip link set eth0 up; for address in \$(cat /run/lasting/address); do ip addr add \$address dev eth0; done'
+ExecStart=/bin/sh -c 'ip link set eth0 up; for address in \$\$(cat /run/lasting/address); do ip addr add \$\$address dev eth0; done'
 EOF
 cat >/run/systemd/system/script.service <<EOF
 [Service]

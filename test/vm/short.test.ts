@@ -1,5 +1,5 @@
 /**
- * A part of kernel.test.ts, beside the rest of the suite on every machine that can: it takes what the others leave of the
+ * A part of kernel.test.ts, beside the rest of the suite where a machine can be started: it takes what the others leave of the
  * processors, and ends early where that is too little.
  */
 import test from 'node:test';

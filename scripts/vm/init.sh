@@ -11,7 +11,12 @@ mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 ln -s /proc/self/fd /dev/fd
+# The project stays where it is, also below one of these.
+project=${0%/scripts/vm/*}
+mount --bind "$project" /mnt
 for folder in /dev/shm /run /tmp; do mount -t tmpfs -o mode=1777 tmpfs $folder; done
+if ! [ -e "$0" ]; then mkdir -p "$project" && mount --bind /mnt "$project"; fi
+umount /mnt
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 exec </dev/null >/dev/console 2>&1
 stty -onlcr </dev/console

@@ -1,6 +1,5 @@
 # The rest of init.sh with systemd: Docker Engine by its packages' unit, pipewright installed as docs/guide/agent.md says,
 # Open vSwitch there before them, as its own units now and then leave out ovs-vswitchd, and one unit of the tests' own, which does what the script on the share says.
-project=$(cd "$scripts/../.." && pwd)
 mkdir -p /usr/local/lib/pipewright /run/systemd/system/multi-user.target.wants
 # Not where it is on the machine around: units may be kept from looking into somebody's home.
 mount --bind "$project" /usr/local/lib/pipewright

@@ -11,6 +11,7 @@ import { parseRate } from './rate.ts';
 
 /** Why this text names nothing that a mirror could be about, as the end of a sentence. */
 export function checkMirrored(text: string): string | undefined {
+  if (text === 'all') return 'stands by itself';
   const [, port] = /^port:(.*)$/.exec(text) ?? [];
   if (port !== undefined) {
     const why = checkIfname(port);

@@ -153,7 +153,7 @@ export function addPortChange(port: NewPort & { readonly bridge: string }): Chan
   const about = { op: 'ovs.port.add', subject: `${name} on ${bridge}` };
   const reserve = (table: 'Port' | 'Interface'): Step => ({
     operation: nameIsFree(table, name),
-    explain: async (db) => portNameTaken(about, await getPort(db, name)),
+    explain: async (db) => portNameTaken(about, await getPort(db, name), port.type),
   });
   return {
     about,
@@ -425,8 +425,12 @@ function bridgeUnknown(about: About, bridge: string): PipewrightError {
   });
 }
 
-function portNameTaken(about: About, port: OvsPort | undefined): PipewrightError {
+function portNameTaken(about: About, port: OvsPort | undefined, type: string | undefined): PipewrightError {
+  const hint = type === 'internal' ? internalHint : undefined;
   const where = port === undefined ? 'an Open vSwitch bond' : `Open vSwitch bridge ${port.bridge}`;
   const detail = `a port of this name is on ${where} already`;
-  return new PipewrightError('NAME_TAKEN', { ...about, errno: 'EEXIST', detail });
+  return new PipewrightError('NAME_TAKEN', { ...about, errno: 'EEXIST', detail, hint });
 }
+
+const internalHint =
+  "on the kernel's datapath an internal port has the name of its interface: choose one that nobody has (--ifname)";

@@ -31,7 +31,7 @@ export function planAttach(want: Attachment, seen: Observed, ifPresent: IfPresen
     const why = whyRecreate(want, seen, there);
     return why === undefined ? planChange(want, seen, there) : planRecreate(want, seen, why);
   }
-  const leftover = isInternal(want.network) ? planLostPort(seen) : pairLeftover(want, seen);
+  const leftover = isInternal(want.network) ? planLostPort(want, seen) : pairLeftover(want, seen);
   // The container's end of a leftover pair goes with it.
   const isLeftover =
     hostEnd && there?.link.kind === 'veth' && there.link.lower === hostEnd.ifindex && leftover.length > 0;
@@ -48,8 +48,17 @@ export function planAttach(want: Attachment, seen: Observed, ifPresent: IfPresen
 }
 
 /** The port of an interface that is gone. */
-function planLostPort({ host }: Observed): Step[] {
-  const { ovsPort } = host;
+function planLostPort(want: Attachment, { host }: Observed): Step[] {
+  const { hostEnd, ovsPort } = host;
+  if (!ovsPort && hostEnd) {
+    throw new PipewrightError('NAME_TAKEN', {
+      op: 'attach',
+      subject: hostEnd.name,
+      errno: 'EEXIST',
+      detail: `the host has a link of the name that the internal port for ${want.ifname} is to have`,
+      hint: 'choose another name with --ifname',
+    });
+  }
   if (!ovsPort) return [];
   return [{ op: { do: 'ovs.port.del', port: ovsPort.name }, because: 'its interface is gone', undo: [] }];
 }

@@ -57,22 +57,43 @@ export function ipToBytes(ip: string): Uint8Array {
   );
 }
 
-/** Canonical text of 4 or 16 bytes (RFC 5952: lower case, the longest run of zero words shortened). */
+/**
+ * Canonical text of 4 or 16 bytes (RFC 5952: lower case, the longest run of zero words shortened). Without lists in
+ * between: packets are full of addresses, and a decoder may ask for so much memory and no more.
+ */
 export function bytesToIp(bytes: Uint8Array): string {
   if (bytes.length === 4) return bytes.join('.');
-  const words = Array.from({ length: 8 }, (_, i) => ((bytes[2 * i] ?? 0) << 8) | (bytes[2 * i + 1] ?? 0));
-  let best = { at: -1, length: 1 };
+  const zeros = longestZeros(bytes);
+  let text = '';
+  let separator = '';
+  for (let at = 0; at < 8; at++) {
+    if (at === zeros.at) {
+      text += '::';
+      separator = '';
+      at += zeros.length - 1;
+    } else {
+      text += separator + wordAt(bytes, at).toString(16);
+      separator = ':';
+    }
+  }
+  return text;
+}
+
+const wordAt = (bytes: Uint8Array, at: number): number =>
+  ((bytes[2 * at] ?? 0) << 8) | (bytes[2 * at + 1] ?? 0);
+
+/** The first of the longest runs of two or more words that are zero; none is at -1. */
+function longestZeros(bytes: Uint8Array): { at: number; length: number } {
+  const best = { at: -1, length: 1 };
   for (let at = 0; at < 8; at++) {
     let length = 0;
-    while (at + length < 8 && words[at + length] === 0) length++;
-    if (length > best.length) best = { at, length };
+    while (at + length < 8 && wordAt(bytes, at + length) === 0) length++;
+    if (length > best.length) {
+      best.at = at;
+      best.length = length;
+    }
   }
-  const hex = (from: number, to: number): string =>
-    words
-      .slice(from, to)
-      .map((word) => word.toString(16))
-      .join(':');
-  return best.at < 0 ? hex(0, 8) : `${hex(0, best.at)}::${hex(best.at + best.length, 8)}`;
+  return best;
 }
 
 /** Canonical text of an address, or undefined when it is none. */

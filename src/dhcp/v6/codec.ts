@@ -11,7 +11,7 @@ export class MalformedDhcp6 extends Error {
 }
 
 /** Bytes of a message that are looked at; servers' answers have a few hundred. */
-export const maxMessageBytes = 3072;
+export const maxMessageBytes = 2304;
 /** Options of one area (the message, or an IA). */
 const maxOptions = 64;
 /** Elements of a list within an option, and options of one code: so no packet makes a decoder take more than 64 KiB. */

@@ -3,8 +3,9 @@
  * Behind an interface, so that an addon of our own or node:ffi can take its place.
  * A wrong signature here is corrupted memory, not an exception: nothing but these few lines may know koffi.
  */
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import path from 'node:path';
 import type { KoffiFunc, LibraryHandle } from 'koffi';
 import { refused } from './errno.ts';
 
@@ -77,18 +78,28 @@ function onMusl(): boolean {
 
 /**
  * koffi's binary itself. Its JavaScript (three files that look for the right binary and wrap it in deprecated
- * functions) takes 15 ms to load, the binary 3 ms. Where the binary is not at its usual place koffi may look for it.
+ * functions) takes 15 ms to load, the binary 2 ms, one of them Node's way of finding it. Where it is not at its usual place
+ * koffi may look for it.
  */
 function loadKoffi(): Koffi {
   // The released bundle is CommonJS and has __filename; run as a module (tests), only the script's path is known.
-  const require = createRequire(
-    typeof __filename === 'string' ? __filename : (process.argv[1] ?? process.cwd()),
-  );
+  const from = typeof __filename === 'string' ? __filename : (process.argv[1] ?? process.cwd());
   try {
     const libc = onMusl() ? 'musl' : 'linux';
-    return require(`@koromix/koffi-linux-${process.arch}/${libc}_${process.arch}/koffi.node`);
+    const binary = `@koromix/koffi-linux-${process.arch}/${libc}_${process.arch}/koffi.node`;
+    const loaded = { exports: {} };
+    process.dlopen(loaded, nearest(from, binary));
+    return loaded.exports as Koffi;
   } catch {
-    return require('koffi');
+    return createRequire(from)('koffi');
+  }
+}
+
+/** The file in the first `node_modules` on the way up that has it. */
+function nearest(from: string, file: string): string {
+  for (let folder = path.dirname(from); ; folder = path.dirname(folder)) {
+    const place = path.join(folder, 'node_modules', file);
+    if (existsSync(place) || folder === '/') return place;
   }
 }
 

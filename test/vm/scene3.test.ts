@@ -117,7 +117,9 @@ class VirtualHost implements SceneHost {
     // What it was given by hand is its system's own configuration from now on: eth0 has it again at the next boot.
     await this.run('sh', ['-c', "ip -br -4 addr show dev eth0 | awk '{ print $3 }' >/run/lasting/address"]);
     await this.run('cp', [path.join(root, 'packaging/systemd/pipewright.service'), '/etc/systemd/system/']);
-    const { code, stderr } = await this.run('systemctl', ['enable', '--now', 'pipewright'], { expect: 'any' });
+    const { code, stderr } = await this.run('systemctl', ['enable', '--now', 'pipewright'], {
+      expect: 'any',
+    });
     if (code === 0) return;
     const { stdout } = await this.run('journalctl', ['--no-pager', '-n', '30', '-u', 'pipewright']);
     assert.fail(`${stderr}${stdout}`);

@@ -94,7 +94,7 @@ export function clientFor(target: LeaseTarget, link: Link, events: LeaseEvents):
     bind: (guest, lease, serverMac) => {
       const was = host.state.lease(key, ifname, 4);
       const via = serverMac ?? was?.serverMac;
-      const held = heldLease(target, guest, link, identity, lease);
+      const held = heldLease(target, guest, lease, { mac: link.mac, clientId: identity.clientId });
       // First, so that an address which the interface has is always on file: this process can end at any moment.
       host.state.writeLease(key, { ...held, ...(via !== undefined && { serverMac: via }) });
       const keepMtu = attachment.mtu !== undefined;
@@ -103,16 +103,29 @@ export function clientFor(target: LeaseTarget, link: Link, events: LeaseEvents):
       offerNames(target, lease, events);
       events.bound?.(lease);
     },
-    unbind: (guest, lease, reason) => {
-      const held = host.state.lease(key, ifname, 4);
-      if (held) host.state.writeLease(key, { ...held, isLeaving: true });
-      removeLease(guest, ifname, lease);
-      host.state.removeLease(key, ifname, 4);
-      offerNames(target, { ...lease, dns: [], search: [] }, events);
-      events.lost?.(lease, reason);
-    },
+    unbind: (guest, lease, reason) => unbind(target, guest, lease, reason, events),
     onChange: events.changed,
   });
+}
+
+/** Takes a lease of either family off its interface, and what is written down of it. @throws PipewrightError */
+export function unbind(
+  target: LeaseTarget,
+  guest: NetlinkSocket,
+  lease: Lease,
+  reason: string,
+  events: LeaseEvents,
+): void {
+  const { state } = target.host;
+  const { ifname } = target.attachment;
+  const key = containerKey(target.container);
+  const held = state.lease(key, ifname, lease.family);
+  // Marked first: killed in between, whoever comes next finishes it.
+  if (held) state.writeLease(key, { ...held, isLeaving: true });
+  removeLease(guest, ifname, lease);
+  state.removeLease(key, ifname, lease.family);
+  offerNames(target, { ...lease, dns: [], search: [] }, events);
+  events.lost?.(lease, reason);
 }
 
 /**
@@ -127,12 +140,12 @@ export function offerNames({ container, attachment }: LeaseTarget, lease: Lease,
   );
 }
 
-function heldLease(
+/** What is written down of a lease. @param who the interface is to the server */
+export function heldLease(
   { container, attachment }: LeaseTarget,
   guest: NetlinkSocket,
-  link: Link,
-  identity: ClientIdentity,
   lease: Lease,
+  who: { readonly mac: string; readonly clientId: Uint8Array },
 ): HeldLease {
   const { runtime, id, name, pid, startTime, netnsPath } = container;
   return {
@@ -141,8 +154,8 @@ function heldLease(
     ifname: attachment.ifname,
     network: formatNetwork(attachment.network),
     lease,
-    mac: link.mac,
-    clientId: Buffer.from(identity.clientId).toString('hex'),
+    mac: who.mac,
+    clientId: Buffer.from(who.clientId).toString('hex'),
     keeper: ownProcess(),
   };
 }

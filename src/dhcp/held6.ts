@@ -5,13 +5,13 @@ import type { Container } from '../containers/container.ts';
 import { openContainerNetns } from '../containers/resolve.ts';
 import type { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { randomBytes } from '../kernel/random.ts';
-import { formatNetwork } from '../observe/list.ts';
 import { applyLease, removeLease } from './apply.ts';
 import { hostNameOf } from './command.ts';
-import { type LeaseEvents, type LeaseTarget, offerNames, ownProcess } from './held.ts';
+import { heldLease, type LeaseEvents, type LeaseTarget, offerNames, unbind } from './held.ts';
 import { duidOf, iaidOf } from './identity.ts';
 import { machineId } from './machine-id.ts';
 import { Dhcp6Client, leaseClock } from './v6/client.ts';
+import type { RawOptions } from './v6/codec.ts';
 import { interfaceIn } from './v6/interface.ts';
 import { ipsOf } from './v6/lease.ts';
 import { encodeMessage } from './v6/message.ts';
@@ -20,20 +20,27 @@ import { sendDhcp6 } from './v6/transport.ts';
 
 /** Who an interface is to DHCPv6 servers. */
 function identityOf({ container, attachment }: LeaseTarget): Omit<Client, 'stateless'> {
-  const { ifname, dhcp = {} } = attachment;
-  const { hostName = hostNameOf(container.name), userClasses } = dhcp;
+  const { ifname, ipv6 } = attachment;
+  const { hostName = hostNameOf(container.name), ...said } = ipv6?.dhcp ?? {};
+  const { duid, vendorClass, enterprise = 0, userClasses, requestAddress, options } = said;
   return {
-    ...namesOf(container, ifname),
+    duid: duid === undefined ? duidOf(machineId(), container.name) : Buffer.from(duid, 'hex'),
+    iaid: iaidNumberOf(ifname),
     // Servers that cannot, or are not told to, answer as if it had not been asked for.
     rapidCommit: true,
     ...(hostName !== '' && { hostname: hostName }),
+    ...(requestAddress !== undefined && { requestAddress }),
     ...(userClasses !== undefined && { userClass: userClasses }),
+    ...(vendorClass !== undefined && { vendorClass: { enterprise, data: [vendorClass] } }),
+    ...(options !== undefined && { raw: rawOf(options) }),
   };
 }
 
-function namesOf({ name }: Container, ifname: string): Pick<Client, 'duid' | 'iaid'> {
-  return { duid: duidOf(machineId(), name), iaid: Buffer.from(iaidOf(ifname)).readUInt32BE() };
+function rawOf(options: Readonly<Record<string, string>>): RawOptions {
+  return Object.fromEntries(Object.entries(options).map(([code, hex]) => [code, Buffer.from(hex, 'hex')]));
 }
+
+const iaidNumberOf = (ifname: string): number => Buffer.from(iaidOf(ifname)).readUInt32BE();
 
 /** The client of an interface that is there. It writes its lease down for whoever comes after it. */
 export function clientFor6(target: LeaseTarget, mac: string, events: LeaseEvents): Dhcp6Client {
@@ -48,30 +55,13 @@ export function clientFor6(target: LeaseTarget, mac: string, events: LeaseEvents
     openNetns: () => openContainerNetns(container),
     bind: (guest, lease) => {
       const was = host.state.lease(key, ifname, 6)?.lease;
-      const { runtime, id, name, pid, startTime, netnsPath } = container;
       // First, so that an address which the interface has is always on file: this process can end at any moment.
-      host.state.writeLease(key, {
-        version: 1,
-        container: { runtime, id, name, pid, startTime, netnsPath, netnsInode: guest.netns.inode },
-        ifname,
-        network: formatNetwork(attachment.network),
-        lease,
-        mac,
-        clientId: Buffer.from(identity.duid).toString('hex'),
-        keeper: ownProcess(),
-      });
+      host.state.writeLease(key, heldLease(target, guest, lease, { mac, clientId: identity.duid }));
       applyLease(guest, ifname, lease, { now: leaseClock(), was, keepMtu: true });
       offerNames(target, lease, events);
       events.bound?.(lease);
     },
-    unbind: (guest, lease, reason) => {
-      const held = host.state.lease(key, ifname, 6);
-      if (held) host.state.writeLease(key, { ...held, isLeaving: true });
-      removeLease(guest, ifname, lease);
-      host.state.removeLease(key, ifname, 6);
-      offerNames(target, { ...lease, dns: [], search: [] }, events);
-      events.lost?.(lease, reason);
-    },
+    unbind: (guest, lease, reason) => unbind(target, guest, lease, reason, events),
     onChange: events.changed,
   });
 }
@@ -101,7 +91,7 @@ export function releaseHeld6(
       clientId: Buffer.from(clientId, 'hex'),
       serverId: Buffer.from(lease.server, 'hex'),
       elapsed: 0,
-      iaNas: [{ iaid: namesOf(container, ifname).iaid, t1: 0, t2: 0, addrs }],
+      iaNas: [{ iaid: iaidNumberOf(ifname), t1: 0, t2: 0, addrs }],
     });
     // Section 18.2.7: not used any more when the server hears of it.
     removeLease(guest, ifname, lease);

@@ -1,6 +1,6 @@
 /** The unit of configuration: one wanted interface of one container on one network. */
 import type { Cidr, Family } from './address.ts';
-import type { DhcpSpec } from './lease.ts';
+import type { Dhcp6Spec, DhcpSpec } from './lease.ts';
 import type { VfSettings } from './sriov.ts';
 
 /** Who owns the network namespace that an interface goes to. */
@@ -195,6 +195,8 @@ export const interfaceIds = ['stable-privacy', 'eui64'] as const;
 export interface Ipv6Spec {
   readonly mode: (typeof ipv6Modes)[number];
   readonly interfaceId: (typeof interfaceIds)[number];
+  /** What is said to DHCPv6 servers. */
+  readonly dhcp?: Dhcp6Spec;
 }
 
 /** One wanted interface of one container on one network. What is absent is left as it is. */

@@ -20,6 +20,23 @@ export interface DhcpSpec {
   readonly noGateway?: boolean;
 }
 
+/** The same for DHCPv6 servers. */
+export interface Dhcp6Spec {
+  /** Option 39; by default the container's name. Empty: none is sent. */
+  readonly hostName?: string;
+  /** Option 1 as bytes in hexadecimal; by default one that is stable for the container. */
+  readonly duid?: string;
+  /** Option 16, and the number of the enterprise whose words these are; by default 0, nobody's. */
+  readonly vendorClass?: string;
+  readonly enterprise?: number;
+  /** Option 15. */
+  readonly userClasses?: readonly string[];
+  /** The address to ask for when none is remembered. */
+  readonly requestAddress?: string;
+  /** Options by their number, as bytes in hexadecimal: they go before what is sent otherwise. */
+  readonly options?: Readonly<Record<string, string>>;
+}
+
 /** An address of a lease. Times are milliseconds since 1970; absent: for ever. */
 export interface LeasedAddress {
   readonly cidr: Cidr;

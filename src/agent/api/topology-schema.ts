@@ -12,7 +12,7 @@ import {
   ovsVlanModes,
   qinqEthtypes,
 } from '../../model/attachment.ts';
-import type { DhcpSpec } from '../../model/lease.ts';
+import type { Dhcp6Spec, DhcpSpec } from '../../model/lease.ts';
 import type { AttachmentSpec } from '../../model/topology.ts';
 import { list } from './schemas.ts';
 
@@ -112,10 +112,22 @@ const attachment = z
       .optional()
       .openapi({ description: 'What is said to the DHCP server; bytes as hexadecimal' }),
     ipv6: z
-      .object({ mode: z.enum(ipv6Modes), interfaceId: z.enum(interfaceIds) } satisfies Record<
-        keyof Ipv6Spec,
-        z.ZodType
-      >)
+      .object({
+        mode: z.enum(ipv6Modes),
+        interfaceId: z.enum(interfaceIds),
+        dhcp: z
+          .object({
+            hostName: z.string().optional(),
+            duid: z.string().optional(),
+            vendorClass: z.string().optional(),
+            enterprise: z.int().optional(),
+            userClasses: list(z.string()).optional(),
+            requestAddress: z.string().optional(),
+            options: z.record(z.string(), z.string()).optional(),
+          } satisfies Record<keyof Dhcp6Spec, z.ZodType>)
+          .optional()
+          .openapi({ description: 'What is said to DHCPv6 servers; bytes as hexadecimal' }),
+      } satisfies Record<keyof Ipv6Spec, z.ZodType>)
       .optional(),
     dns: z.literal('container').optional(),
     gateways: list(gateway),

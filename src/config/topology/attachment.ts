@@ -2,11 +2,11 @@
 import type * as z from 'zod';
 import { type Cidr, contains, formatCidr } from '../../model/address.ts';
 import type { RouteSpec } from '../../model/attachment.ts';
-import type { DhcpSpec } from '../../model/lease.ts';
 import { routeKey, routeName } from '../../model/route.ts';
 import type { AttachmentSpec, NetworkSpec } from '../../model/topology.ts';
 import { checkIfname, printable } from '../names.ts';
 import { localTable, whyNoDefault } from '../route-words.ts';
+import { readDhcp } from './dhcp.ts';
 import { keyPlaceOf, placeOf, type Said } from './document.ts';
 import { didYouMean } from './hints.ts';
 import { complainOf } from './issues.ts';
@@ -72,16 +72,15 @@ export function readAttachment(
 
 function specOf(check: Check): AttachmentSpec {
   const { read, said } = check;
-  const { container, network, ifname, addresses, dhcp, gateway, mac, unique, vlan, mtu, dad } = read;
-  const { routes, rules, rate, ipv6, interfaceId = 'stable-privacy', dns } = read;
+  const { container, network, ifname, addresses, gateway, mac, unique, vlan, mtu, dad } = read;
+  const { routes, rules, rate, dns } = read;
   return {
     place: said.place,
     selector: container,
     network,
     ifname,
     addresses,
-    ...(addresses === 'dhcp' && dhcp !== undefined && { dhcp: readDhcp(check) }),
-    ...(ipv6 !== undefined && { ipv6: { mode: ipv6, interfaceId } }),
+    ...readServers(check),
     ...(dns !== undefined && { dns }),
     gateways: gateway === undefined || gateway === 'none' ? [] : gateway,
     ...(gateway === 'none' && { noGateway: true }),
@@ -117,25 +116,20 @@ function routeSpecOf({ to, via, table, metric }: ReadAttachment['routes'][number
   };
 }
 
-/** Options that are the client's own business, or those of a relay (82) or of the encoding (0, 52, 255). */
-const reservedOptions = new Set([0, 1, 50, 51, 52, 53, 54, 55, 57, 82, 255]);
-
-function readDhcp({ read, said, complaints }: Check): DhcpSpec {
-  const { hostname, clientId, vendorClass, userClass, requestAddress, options = {} } = read.dhcp ?? {};
-  for (const code of Object.keys(options)) {
-    const place = keyPlaceOf(said, 'dhcp', 'options', code);
-    if (!/^(\d|[1-9]\d{1,2})$/.test(code) || Number(code) > 255)
-      complaints.add(place, `"${printable(code)}" is not the number of an option, 1 to 254`);
-    else if (reservedOptions.has(Number(code)))
-      complaints.add(place, `option ${code} cannot be set: it is a part of the protocol`);
-  }
+/** What is said to servers, and to those of which families. */
+function readServers({ read, said, complaints }: Check): Pick<AttachmentSpec, 'dhcp' | 'ipv6'> {
+  const { addresses, dhcp, ipv6, interfaceId = 'stable-privacy' } = read;
+  const asked = { v4: addresses === 'dhcp', v6: ipv6 === 'dhcp' || ipv6 === 'auto' };
+  const { v4, v6, faults } = readDhcp(dhcp ?? {}, asked);
+  if (dhcp !== undefined && !asked.v4 && !asked.v6) {
+    const hint = 'say addresses: dhcp, or ipv6: dhcp or auto';
+    complaints.add(keyPlaceOf(said, 'dhcp'), 'dhcp is only for where servers are asked', hint);
+  } else for (const { path, message } of faults) complaints.add(keyPlaceOf(said, 'dhcp', ...path), message);
   return {
-    ...(hostname !== undefined && { hostName: hostname }),
-    ...(clientId !== undefined && { clientId }),
-    ...(vendorClass !== undefined && { vendorClass }),
-    ...(userClass !== undefined && { userClasses: userClass }),
-    ...(requestAddress !== undefined && { requestAddress }),
-    ...(Object.keys(options).length > 0 && { options }),
+    ...(asked.v4 && dhcp !== undefined && { dhcp: v4 }),
+    ...(ipv6 !== undefined && {
+      ipv6: { mode: ipv6, interfaceId, ...(asked.v6 && Object.keys(v6).length > 0 && { dhcp: v6 }) },
+    }),
   };
 }
 
@@ -190,8 +184,6 @@ function checkAddresses({ read, said, complaints }: Check, network: NetworkSpec 
     }
     return;
   }
-  if (read.dhcp !== undefined && addresses !== 'dhcp')
-    complaints.add(keyPlaceOf(said, 'dhcp'), 'dhcp is only for addresses: dhcp', 'say addresses: dhcp');
   if (addresses === 'dhcp') {
     if (Array.isArray(gateway)) {
       complaints.add(keyPlaceOf(said, 'gateway'), 'with dhcp the server says the gateway', 'leave it out');

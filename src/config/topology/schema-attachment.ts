@@ -4,6 +4,7 @@ import { everything } from '../../model/address.ts';
 import { interfaceIds, ipv6Modes, mirrorDirections } from '../../model/attachment.ts';
 import { printable } from '../names.ts';
 import { parseMetric, parseTable, splitRoute } from '../route-words.ts';
+import { dhcpFields } from './dhcp.ts';
 import { fields, host, mtu, ovsMode, trunks, vlan } from './schema-parts.ts';
 import { readCompose, readContainer, readLabel } from './selector.ts';
 import * as v from './values.ts';
@@ -151,40 +152,6 @@ const guestVlanFields = fields({
     .meta({ description: '`ip addr add`. Only for a container by name.' }),
 }).meta({ id: 'guest-vlan', title: 'VLAN of a trunk' });
 
-const dhcpFields = fields({
-  hostname: v.dhcpHostName.optional().meta({
-    title: 'host name',
-    description: "Options 12 and 81. By default the container's name; empty for none.",
-  }),
-  clientId: v.clientId.optional().meta({
-    title: 'bytes or text',
-    description:
-      'Option 61: bytes as in `01:02:00:00:00:00:01`, the type first; or any other text, which is sent with type 0. By ' +
-      'default one made from the names of container and interface and from /etc/machine-id, so that a container keeps its ' +
-      'address whatever its MAC address (RFC 4361).',
-    examples: ['web-1', '01:02:00:00:00:00:01'],
-  }),
-  vendorClass: v.optionText.optional().meta({ title: 'text', description: 'Option 60.' }),
-  userClass: v
-    .oneOrMore(v.optionText.meta({ title: 'text' }))
-    .optional()
-    .meta({ description: 'Option 77, RFC 3004.' }),
-  requestAddress: v.ipv4.optional().meta({
-    title: 'IPv4 address',
-    description: 'Asked for (option 50) when no earlier address is remembered. The server decides.',
-    examples: ['10.10.101.150'],
-  }),
-  options: z
-    .record(z.string(), v.optionBytes)
-    .optional()
-    .meta({
-      title: 'options',
-      description:
-        'Further options by number, each as bytes (`0a:00:00:01`) or text; they go before what is sent otherwise.',
-      examples: [{ 43: '01:04:0a:00:00:01', 124: 'pipewright' }],
-    }),
-}).meta({ id: 'dhcp', title: 'dhcp' });
-
 const sysctls = z
   .record(z.string(), z.union([z.int(), z.string()]))
   .meta({ examples: [{ 'ipv4.forwarding': 1, 'ipv6.accept_ra': 0 }] });
@@ -221,7 +188,7 @@ export const attachmentSchema = fields({
     }),
   dhcp: dhcpFields.optional().meta({
     title: 'dhcp',
-    description: 'With `addresses: dhcp`: what is said to the DHCPv4 server.',
+    description: 'With `addresses: dhcp`, and with `ipv6: dhcp` or `auto`: what is said to the servers.',
   }),
   ipv6: z
     .enum(ipv6Modes)

@@ -171,6 +171,16 @@ function gatewayOf(text: string): { readonly family: Family; readonly ip: string
 /** An address without a prefix length. */
 export const ip = textAs(gatewayOf);
 
+/** An address of one family that a host can have. */
+export const ipOfFamily = (family: Family): z.ZodType<string, string> =>
+  textAs((text) => {
+    const read = parseIp(text);
+    if (read?.family !== family)
+      return not(`is not an IPv${family} address, as in ${family === 4 ? '10.0.0.9' : 'fd00::9'}`);
+    const why = whyNoHost(read);
+    return why === undefined ? read.ip : not(why);
+  });
+
 /** The same of a gateway. */
 export const gateway = textAs(gatewayOf, ['none']);
 
@@ -216,50 +226,6 @@ export const unique = textAs((text) => {
   return /[\p{C}]/u.test(text) || text.length > 255
     ? not('is not printable text of at most 255 letters')
     : text;
-});
-
-/** Bytes as colon-separated hexadecimal. */
-const hexBytes = /^[0-9a-f]{2}(:[0-9a-f]{2})*$/i;
-
-/** Content of a DHCP option: bytes, or text; as hexadecimal. @param most bytes */
-function bytesOf(text: string, most: number): string | Refused {
-  const bytes = hexBytes.test(text) ? Buffer.from(text.replaceAll(':', ''), 'hex') : Buffer.from(text);
-  return bytes.length === 0 || bytes.length > most
-    ? not(`is not 1 to ${most} bytes, as in 0a:00:00:01, or text`)
-    : bytes.toString('hex');
-}
-
-/** Content of a DHCP option. */
-export const optionBytes = textAs((text) => bytesOf(text, 255));
-
-/** Option 61: text is of type 0, RFC 2132 section 9.14. At least two bytes. */
-export const clientId = textAs((text) => {
-  const bytes = bytesOf(text, 254);
-  if (bytes instanceof Refused) return bytes;
-  if (!hexBytes.test(text)) return `00${bytes}`;
-  return bytes.length < 4 ? not('is too short: a type and at least one byte') : bytes;
-});
-
-/** Text of a DHCP option. */
-export const optionText = textAs((text) =>
-  /^[^\p{C}]+$/u.test(text) && Buffer.byteLength(text) <= 255
-    ? text
-    : not('is not printable text of at most 255 bytes'),
-);
-
-/** A name for the DHCP server to know a host by; empty for none. */
-export const dhcpHostName = textAs((text) =>
-  text === '' || (/^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$/.test(text) && text.length <= 63)
-    ? text
-    : not('is not a host name of at most 63 letters, digits, hyphens and dots'),
-);
-
-/** An IPv4 address that a host can have. */
-export const ipv4 = textAs((text) => {
-  const ip = parseIp(text);
-  if (ip?.family !== 4) return not('is not an IPv4 address, as in 10.0.0.9');
-  const why = whyNoHost(ip);
-  return why === undefined ? ip.ip : not(why);
 });
 
 /** Bits per second, written as `tc` takes it: 10mbit, 1.5gbit, 500kbps (bytes). A bare number is bits. */

@@ -110,19 +110,29 @@ function put(values: Record<string, unknown>, name: string, row: OptionRow<unkno
   values[name] = list;
 }
 
-/** Writes options in the order of the table. */
-export function encodeOptions<Table extends OptionTable>(table: Table, values: Options<Table>): Buffer {
+/** Options by their code that a table may know nothing of. */
+export type RawOptions = Readonly<Record<number, Uint8Array>>;
+
+/** Writes options in the order of the table, then those of `raw`, which go before others of their code. */
+export function encodeOptions<Table extends OptionTable>(
+  table: Table,
+  values: Options<Table>,
+  raw: RawOptions = {},
+): Buffer {
   const parts: Uint8Array[] = [];
   for (const [name, row] of Object.entries(table)) {
     const value = values[name];
-    if (value === undefined) continue;
-    for (const one of row.many ? (value as readonly unknown[]) : [value]) {
-      const bytes = row.codec.write(one);
-      const header = Buffer.alloc(4);
-      header.writeUInt16BE(row.code, 0);
-      header.writeUInt16BE(bytes.length, 2);
-      parts.push(header, bytes);
-    }
+    if (value === undefined || row.code in raw) continue;
+    for (const one of row.many ? (value as readonly unknown[]) : [value])
+      parts.push(optionBytes(row.code, row.codec.write(one)));
   }
+  for (const [code, bytes] of Object.entries(raw)) parts.push(optionBytes(Number(code), bytes));
   return Buffer.concat(parts);
+}
+
+function optionBytes(code: number, bytes: Uint8Array): Buffer {
+  const header = Buffer.alloc(4);
+  header.writeUInt16BE(code, 0);
+  header.writeUInt16BE(bytes.length, 2);
+  return Buffer.concat([header, bytes]);
 }

@@ -10,6 +10,7 @@ import {
   type Options,
   option,
   options,
+  type RawOptions,
 } from './codec.ts';
 import {
   clientFqdn,
@@ -173,20 +174,23 @@ export const messageOptions = {
 } as const;
 
 /** What a message says besides its type and its transaction. */
-export type MessageOptions = Options<typeof messageOptions>;
+export type MessageOptions = Options<typeof messageOptions> & {
+  /** What a user wants sent besides; never of what is read. */
+  readonly raw?: RawOptions | undefined;
+};
 
 /** A message of a client or a server. */
-export interface Message extends MessageOptions {
+export type Message = MessageOptions & {
   readonly type: MessageType;
   /** 24 bits. */
   readonly xid: number;
-}
+};
 
 /** The payload of a UDP datagram. */
-export function encodeMessage({ type, xid, ...rest }: Message): Buffer {
+export function encodeMessage({ type, xid, raw, ...rest }: Message): Buffer {
   const header = Buffer.alloc(4);
   header.writeUInt32BE(messageTypes[type] * 0x1000000 + xid);
-  return Buffer.concat([header, encodeOptions(messageOptions, rest)]);
+  return Buffer.concat([header, encodeOptions(messageOptions, rest, raw)]);
 }
 
 /** @throws MalformedDhcp6 */

@@ -1,4 +1,5 @@
 /** What a client sends, RFC 8415 section 18.2. Pure. */
+import type { RawOptions } from './codec.ts';
 import { ipsOf } from './lease.ts';
 import type { IaAddr, Message, MessageOptions, MessageType } from './message.ts';
 import { elapsed } from './retransmit.ts';
@@ -18,6 +19,8 @@ export interface Client {
   readonly requestAddress?: string | undefined;
   readonly userClass?: readonly string[] | undefined;
   readonly vendorClass?: { readonly enterprise: number; readonly data: readonly string[] } | undefined;
+  /** Of the user; they go before what is sent otherwise. */
+  readonly raw?: RawOptions | undefined;
 }
 
 /** What a server's Advertise offers. */
@@ -99,13 +102,14 @@ function wishes(client: Client): MessageOptions {
   };
 }
 
-function classes({ userClass, vendorClass }: Client): MessageOptions {
+function classes({ userClass, vendorClass, raw }: Client): MessageOptions {
   const bytes = (texts: readonly string[]): Uint8Array[] => texts.map((text) => Buffer.from(text));
   return {
     ...(userClass !== undefined && { userClass: bytes(userClass) }),
     ...(vendorClass !== undefined && {
       vendorClass: { enterprise: vendorClass.enterprise, data: bytes(vendorClass.data) },
     }),
+    ...(raw !== undefined && { raw }),
   };
 }
 

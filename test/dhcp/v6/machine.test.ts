@@ -3,11 +3,40 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { endOfAddress, ipsOf } from '../../../src/dhcp/v6/lease.ts';
 import { leaseOf, wakeAt } from '../../../src/dhcp/v6/machine.ts';
-import { type Message, messageTypes } from '../../../src/dhcp/v6/message.ts';
+import { encodeMessage, type Message, messageTypes } from '../../../src/dhcp/v6/message.ts';
 import type { State } from '../../../src/dhcp/v6/state.ts';
 import { duid, ia, Simulation, serverA, serverB } from './simulation.ts';
 
 const iaNas = [ia('fd00::1')];
+
+test('classes and options of the user are in every message that asks for something', () => {
+  const sim = new Simulation({
+    userClass: ['gold', 'b'],
+    vendorClass: { enterprise: 9, data: ['pipewright'] },
+    // The Client FQDN is sent otherwise as well.
+    raw: { 17: Buffer.from('0000000900010002abcd', 'hex'), 39: Buffer.from('0003776562', 'hex') },
+    hostname: 'other',
+  });
+  sim.start();
+  const said = ({ userClass, vendorClass, fqdn }: Message) => ({
+    userClass: userClass?.map((data) => Buffer.from(data).toString()),
+    vendorClass: vendorClass && [vendorClass.enterprise, Buffer.from(vendorClass.data[0] ?? []).toString()],
+    name: fqdn?.name,
+  });
+  const all = { userClass: ['gold', 'b'], vendorClass: [9, 'pipewright'], name: 'web' };
+  assert.deepEqual(said(sim.last), all);
+  sim.answer('advertise', { iaNas }).pass(1100).answer('reply', { iaNas });
+  sim.pass(21_000);
+  assert.equal(sim.last.type, 'renew');
+  assert.deepEqual(said(sim.last), all);
+  const bytes = encodeMessage({
+    type: 'renew',
+    xid: 1,
+    fqdn: { serverUpdates: true, name: 'x' },
+    raw: { 39: duid },
+  });
+  assert.equal(bytes.toString('hex'), `05000001${'00270012'}${duid.toString('hex')}`);
+});
 
 test('Solicit, Advertise, Request, Reply', () => {
   const sim = new Simulation({ hostname: 'web', requestAddress: 'fd00::9' }).start();

@@ -3,8 +3,8 @@ import { needingWork } from '../apply/check.ts';
 import { attachWanted, leavingIn } from '../apply/converge.ts';
 import { foreignIn, type WantedHere } from '../apply/wanted.ts';
 import type { Container } from '../containers/container.ts';
-import { type LeaseKeeper, wantsLease } from '../dhcp/keeper.ts';
-import type { Attachment } from '../model/attachment.ts';
+import type { LeaseKeeper } from '../dhcp/keeper.ts';
+import { type Attachment, leasedFamilies } from '../model/attachment.ts';
 import type { HostView } from '../observe/view.ts';
 import type { Wanted } from '../plan/topology.ts';
 import type { AddressBook } from './addresses.ts';
@@ -124,7 +124,7 @@ export class Connections {
   async #settle({ key, attachment }: Wanted, container: Container): Promise<void> {
     const { leases, ledgers, teller } = this.#parts;
     const ledger = ledgers.of(key);
-    if (!wantsLease(attachment) && !leases.status(key)) return ledger.right();
+    if (leasedFamilies(attachment).length === 0 && !leases.status(key)) return ledger.right();
     try {
       await leases.attend(key, attachment, container);
       this.leaseChanged(key, undefined);
@@ -150,7 +150,7 @@ export class Connections {
       const isNew = this.#lives.get(key) !== life;
       this.#lives.set(key, life);
       if (steps.length > 0) this.#tellMade(ledger, summary(steps), isNew);
-      if (steps.length === 0 || wantsLease(attachment)) await this.#settle(wanted, container);
+      if (steps.length === 0 || leasedFamilies(attachment).length > 0) await this.#settle(wanted, container);
     } catch (error) {
       teller.fail(key, textOf(error));
       const claimed = foreignIn(wanted, error);

@@ -169,7 +169,7 @@ async function prepare(
     warnings,
     hostIfname: hostIfnameIn(steps) ?? seen.host.hostEnd?.name ?? seen.host.ovsPort?.name,
   };
-  if (steps.length === 0) noteWhoAsks(host, seen.record, options);
+  if (steps.length === 0 && !options.dryRun) noteAsked(host, seen.record, want, options);
   if (options.dryRun || steps.length === 0) return { result, pending: undefined, asked: undefined };
   forgetSome(host, want.network);
   const probeAt = steps.findIndex(({ op }) => op.do === 'addr.probe');
@@ -228,11 +228,24 @@ function asker({ origin = 'command', byLabel }: AttachOptions): Pick<AttachmentR
   return { origin, byLabel: byLabel ? true : undefined };
 }
 
-/** An entry of a file may have become a label that says the same, or the other way round. */
-function noteWhoAsks(host: Host, record: AttachmentRecord | undefined, options: AttachOptions): void {
-  const { byLabel } = asker(options);
-  if (options.dryRun || options.origin !== 'kept' || !record || record.byLabel === byLabel) return;
-  host.state.writeRecord(containerKey(record.container), { ...record, byLabel });
+/**
+ * Nothing is to be done, but something is to be noted: an entry of a file may have become a label that says the same, or
+ * the other way round; and whoever renews leases goes by what the note says of them.
+ */
+function noteAsked(
+  host: Host,
+  record: AttachmentRecord | undefined,
+  { dhcp, ipv6, dns }: Attachment,
+  options: AttachOptions,
+): void {
+  if (!record) return;
+  const byLabel = options.origin === 'kept' ? asker(options).byLabel : record.byLabel;
+  const { dhcp: formerDhcp, ipv6: formerIpv6, dns: formerDns, ...rest } = record.want ?? {};
+  const isSame = JSON.stringify([dhcp, ipv6, dns]) === JSON.stringify([formerDhcp, formerIpv6, formerDns]);
+  if (record.byLabel === byLabel && (isSame || !record.want)) return;
+  const leased = { ...(dhcp && { dhcp }), ...(ipv6 && { ipv6 }), ...(dns && { dns }) };
+  const want = record.want && { ...(rest as Attachment), ...leased };
+  host.state.writeRecord(containerKey(record.container), { ...record, want, byLabel });
 }
 
 interface Completion {

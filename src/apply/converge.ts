@@ -1,18 +1,17 @@
 /** Brings a host to what a topology wants of it: what is wanted no more goes, then networks, then each attachment. */
 import { isLabelPlace } from '../config/topology/labels.ts';
 import type { Container } from '../containers/container.ts';
-import { openContainerNetns } from '../containers/resolve.ts';
-import { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { type Attachment, qualifiedName } from '../model/attachment.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
 import type { NetworkSpec } from '../model/topology.ts';
 import { lives } from '../observe/lives.ts';
 import type { Wanted } from '../plan/topology.ts';
 import { adviceOn } from './advice.ts';
-import { type AttachOptions, type AttachResult, attach } from './attach.ts';
+import type { AttachOptions, AttachResult } from './attach.ts';
 import { detach } from './detach.ts';
 import { dropNetworks } from './drop-networks.ts';
 import type { Host } from './host.ts';
+import { attachLeased } from './leased.ts';
 import { ensureNetwork } from './networks.ts';
 import type { Held } from './transaction.ts';
 import { dropUplink, ensureUplink, unwantedUplinks, withNic } from './uplink-network.ts';
@@ -189,57 +188,19 @@ export async function attachWanted(
   container: Container,
   options: AttachWantedOptions,
 ): Promise<AttachResult & { readonly notes: readonly string[] }> {
-  const { dryRun, firewall, hold, keepsLeases, verified, isLeaving, onWait } = options;
-  const lease =
-    attachment.dhcp && !dryRun && !keepsLeases
-      ? await leaseOnceFor(host, attachment, container, onWait)
-      : undefined;
-  const result = await attach(host, container, attachment, {
+  const { keepsLeases, ...rest } = options;
+  const { leases, ...result } = await attachLeased(host, container, attachment, {
+    ...rest,
     ifPresent: 'converge',
-    firewall,
-    dryRun,
     origin: 'kept',
     byLabel: place !== undefined && isLabelPlace(place),
-    hold,
-    verified,
-    isLeaving,
-    onWait,
     announcesLater: keepsLeases ?? false,
-    ...(lease && { beforeCommit: lease.get }),
+    get: keepsLeases ? 'never' : 'missing',
   });
-  const needsAgent = attachment.ipv6 && attachment.ipv6.mode !== 'slaac' && !keepsLeases;
-  const advice = result.steps.length > 0 && !dryRun ? await adviceOn(host, attachment) : [];
-  const notes = [
-    ...(needsAgent ? [`${attachment.ifname}: only the agent asks DHCPv6 servers (pipewright agent)`] : []),
-    ...advice,
-  ];
-  if (!lease || result.steps.length > 0) return { ...result, notes: [...(lease?.notes ?? []), ...notes] };
-  const steps = await lease.getIfNone();
-  return { ...result, steps, notes: [...lease.notes, ...notes] };
-}
-
-/** Where nobody renews leases: one is got when the interface is made, and when that one is over. */
-async function leaseOnceFor(
-  host: Host,
-  attachment: Attachment,
-  container: Container,
-  onWait: AttachOptions['onWait'],
-) {
-  const { hasLeaseNow, leaseOnce, renewalNote } = await import('../dhcp/once.ts');
-  const notes: string[] = [];
-  const get = async (guest: NetlinkSocket): Promise<void> => {
-    onWait?.();
-    const lease = await leaseOnce(host, container, attachment, guest);
-    notes.push(renewalNote(lease, attachment.ifname));
-  };
-  const getIfNone = async (): Promise<AttachResult['steps']> => {
-    using netns = openContainerNetns(container);
-    using guest = NetlinkSocket.open(netns);
-    if (hasLeaseNow(host, container, attachment, guest)) return [];
-    await get(guest);
-    return [{ command: `DHCP on ${attachment.ifname}`, because: 'it has no lease' }];
-  };
-  return { notes, get, getIfNone };
+  const advice = result.steps.length > 0 && !options.dryRun ? await adviceOn(host, attachment) : [];
+  if (leases.length === 0) return { ...result, notes: advice };
+  const { renewalNote } = await import('../dhcp/once.ts');
+  return { ...result, notes: [renewalNote(leases, attachment.ifname) ?? [], advice].flat() };
 }
 
 /** `web/eth1`, `podman:web/eth1` */

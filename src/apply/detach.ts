@@ -9,6 +9,7 @@ import { listRoutes } from '../kernel/netlink/route.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { Netns } from '../kernel/netns.ts';
 import { randomBytes } from '../kernel/random.ts';
+import type { Family } from '../model/address.ts';
 import type { Attachment } from '../model/attachment.ts';
 import type { Link, Route } from '../model/link.ts';
 import { groupOf, ifbNameFor, isOurGroup } from '../model/naming.ts';
@@ -315,14 +316,16 @@ async function run(
 async function release(
   host: Host,
   { container, ifname }: Target,
-  { dhcp, ipv6, dns }: Attachment,
+  { dns }: Attachment,
   guest: GuestSocket | undefined,
 ): Promise<void> {
-  if (dhcp) {
+  const has = (family: Family): boolean =>
+    host.state.lease(containerKey(container), ifname, family) !== undefined;
+  if (has(4)) {
     const { releaseHeld } = await import('../dhcp/held.ts');
     releaseHeld(host, container, ifname, guest?.rtnl);
   }
-  if (ipv6) {
+  if (has(6)) {
     const { releaseHeld6 } = await import('../dhcp/held6.ts');
     releaseHeld6(host, container, ifname, guest?.rtnl);
   }

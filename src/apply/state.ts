@@ -51,6 +51,8 @@ export interface HeldLease {
   /** Who the interface is to the server: MAC address, and client identifier in hexadecimal. */
   readonly mac: string;
   readonly clientId: string;
+  /** MAC addresses that the interface had in earlier lives of its container, the latest first. */
+  readonly formerMacs?: readonly string[];
   /** Whose frame brought the lease: the server's, or its relay's. */
   readonly serverMac?: string;
   /** It is being taken off the interface. */

@@ -1,15 +1,19 @@
 /** `pipewright attach` */
 import { adviceOn } from '../apply/advice.ts';
-import { type AttachResult, attach } from '../apply/attach.ts';
+import type { AttachResult } from '../apply/attach.ts';
+import { attachLeased } from '../apply/leased.ts';
 import {
   type AttachOptionTexts,
   decideNetwork,
+  isWithoutGateway,
   parseAttachment,
   parseNetworkName,
 } from '../config/attach-options.ts';
 import { parseContainerRef } from '../config/container-ref.ts';
 import type { Container } from '../containers/container.ts';
 import { resolveContainer } from '../containers/resolve.ts';
+import { PipewrightError } from '../errors.ts';
+import type { Attachment } from '../model/attachment.ts';
 import { asNoted } from '../observe/known.ts';
 import { observeNetwork } from '../observe/network.ts';
 import { HostView } from '../observe/view.ts';
@@ -20,10 +24,12 @@ import { type CommandContext, printErrorTo, printTo, type Session } from './sess
 /** What is asked for. */
 export interface AttachRequest extends AttachOptionTexts {
   readonly dad: boolean;
+  readonly dhcp: boolean;
   readonly vlanFiltering: boolean;
   readonly noFirewall: boolean;
   readonly dryRun: boolean;
   readonly once: boolean;
+  readonly stay: boolean;
 }
 
 interface AttachFlags extends AttachRequest {
@@ -64,26 +70,71 @@ export async function attachByOptions(
   const named = parseNetworkName(options.network);
   // Read once with a stand-in for the network, so that what is wrong with the line is said before anything is asked.
   parseAttachment(ref, { kind: 'dummy' }, options);
+  const leasedFor = await readLeased(options);
   requirePrivileges();
   const host = session.host();
   const { type } = await observeNetwork(new HostView(host), named.name);
-  const want = parseAttachment(ref, decideNetwork(named, type, options), options);
+  const plain = parseAttachment(ref, decideNetwork(named, type, options), options);
   const resolved = await resolveContainer(ref, session.resolve);
   const isDirect = resolved.runtime === 'pid' || resolved.runtime === 'netns';
-  const container = isDirect ? asNoted(resolved, host.state.records(), want.ifname) : resolved;
+  const container = isDirect ? asNoted(resolved, host.state.records(), plain.ifname) : resolved;
+  const want = { ...plain, ...leasedFor?.(plain, container.name) };
   using _progress = session.progress(`connecting ${want.ifname} of ${containerText}`);
   const { dryRun, once } = options;
   const firewall = !options.noFirewall;
-  const result = await attach(host, container, want, {
+  const isKept = session.keepsLeasesOf(container.runtime) && !once;
+  const { leases: _, ...result } = await attachLeased(host, container, want, {
     ifPresent: 'converge',
     firewall,
     dryRun,
     origin: once ? 'once' : 'command',
+    get: isKept ? 'made' : 'missing',
   });
   const warnings = dryRun ? [] : await session.attached({ container, want, firewall, once });
+  if (leasedFor && !dryRun) {
+    const { seeToRenewal } = await import('./renewal.ts');
+    await seeToRenewal(session, options, container, want.ifname);
+  }
   const { name, runtime } = container;
   const changed = result.steps.length > 0;
   const advice = changed && !dryRun ? await adviceOn(host, want) : [];
   const all = { ...result, warnings: [...result.warnings, ...warnings, ...advice] };
   return { container: name, runtime, ifname: want.ifname, changed, dryRun, ...all };
 }
+
+/** Addresses from the network, where they are asked for: made when network and container are known. */
+async function readLeased(options: AttachRequest) {
+  const { dhcp, ipv6, stay } = options;
+  if (stay && !dhcp && (ipv6 === undefined || ipv6 === 'slaac')) {
+    const detail = 'there is no lease to renew without --dhcp, or --ipv6 dhcp or auto';
+    throw new PipewrightError('BAD_ARGUMENT', { op: '--stay', subject: 'attach', detail });
+  }
+  if (!leasedOptions.some((name) => options[name] !== undefined && options[name] !== false)) return undefined;
+  const { checkReach, parseDhcpOptions } = await import('../config/attach-dhcp.ts');
+  const { stableSecretOf } = await import('../dhcp/identity.ts');
+  const { machineId } = await import('../dhcp/machine-id.ts');
+  const noGateway = isWithoutGateway(options);
+  parseDhcpOptions(options, { noGateway, secret: '' });
+  return ({ network, ifname }: Attachment, containerName: string) => {
+    const secret = stableSecretOf(machineId(), containerName, ifname);
+    const leased = parseDhcpOptions(options, { noGateway, secret });
+    checkReach(leased, network);
+    return leased;
+  };
+}
+
+const leasedOptions = [
+  'dhcp',
+  'ipv6',
+  'interfaceId',
+  'dns',
+  'hostname',
+  'clientId',
+  'duid',
+  'vendorClass',
+  'enterprise',
+  'userClass',
+  'requestAddress',
+  'dhcpOption',
+  'dhcp6Option',
+] as const;

@@ -6,7 +6,7 @@ import type { LeaseStatus } from '../model/lease.ts';
 export function leaseText({ state, lease, reason }: LeaseStatus, now: number): string {
   if (!lease) return [`DHCP ${state}`, reason].filter(Boolean).join(': ');
   const { addresses, server, renewAt, rebindAt, expiresAt } = lease;
-  const what = `${addresses.map(({ cidr }) => formatCidr(cidr)).join(', ')} from ${server}`;
+  const what = `${addresses.map(({ cidr }) => formatCidr(cidr)).join(', ') || 'name servers'} from ${server}`;
   const times = [
     expiresAt === undefined ? 'for ever' : `${duration(expiresAt - now)} left`,
     ...(renewAt === undefined ? [] : [`T1 in ${duration(renewAt - now)}`]),

@@ -2,7 +2,6 @@
 import { existsSync } from 'node:fs';
 import { type AttachOptions, attach } from '../apply/attach.ts';
 import { defaultOvsdbSocket, type Host } from '../apply/host.ts';
-import { containerKey } from '../apply/state.ts';
 import { parseContainerRef } from '../config/container-ref.ts';
 import { classifyHostif, type PipeworkAttach, parsePkey, parseVid } from '../config/pipework.ts';
 import { dhcpSpecOf } from '../config/pipework-dhcp.ts';
@@ -15,6 +14,7 @@ import type { Attachment, Network } from '../model/attachment.ts';
 import type { NetworkType } from '../model/observed.ts';
 import { observeNetwork } from '../observe/network.ts';
 import { HostView } from '../observe/view.ts';
+import { seeToRenewal } from './renewal.ts';
 import { printErrorTo, type Session } from './session.ts';
 
 /** Connects the container. @returns the exit code @throws PipeworkRefusal, PipewrightError */
@@ -53,25 +53,6 @@ export async function connect(session: Session, command: PipeworkAttach): Promis
   for (const warning of [...warnings, ...more]) printErrorTo(session, `warning: ${warning}`);
   if (dhcp) await seeToRenewal(session, command, container, ifname);
   return 0;
-}
-
-/** Where the agent has made it and keeps it, the agent renews the lease. */
-async function seeToRenewal(
-  session: Session,
-  { once, stay }: PipeworkAttach,
-  container: Container,
-  ifname: string,
-): Promise<void> {
-  const { state } = session.host();
-  const key = containerKey(container);
-  if (session.keepsLeasesOf(container.runtime) && !once) return;
-  if (stay) {
-    const { startStaying } = await import('../dhcp/stay.ts');
-    return startStaying(key, ifname);
-  }
-  const { renewalNote } = await import('../dhcp/once.ts');
-  const held = state.lease(key, ifname, 4);
-  if (held) printErrorTo(session, `note: ${renewalNote(held.lease, ifname)}`);
 }
 
 /** @throws PipeworkRefusal where Docker was never installed */

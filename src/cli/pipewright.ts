@@ -9,6 +9,7 @@ import {
 } from '@stricli/core';
 import { printable } from '../config/names.ts';
 import { PipewrightError } from '../errors.ts';
+import { interfaceIds, ipv6Modes } from '../model/attachment.ts';
 import { failureText, writeText } from './output.ts';
 import { flag, repeated, text, valued } from './parameters.ts';
 import { type CommandContext, OwnSession, type Session } from './session.ts';
@@ -62,11 +63,31 @@ const attach = buildCommand({
       ifname: valued('Name of the interface in the container (eth1)', 'NAME'),
       hostIfname: valued("Name of the host's end", 'NAME'),
       address: repeated('IP/PREFIX[@GATEWAY], IPv4 or IPv6; several by commas or by repeating', 'ADDR'),
-      gateway: repeated('Default gateway, one for each address family', 'IP'),
+      gateway: repeated('Default gateway, one for each address family; with --dhcp and --ipv6: none', 'IP'),
       route: repeated(
         '"PREFIX via GATEWAY table TABLE metric METRIC", or less of it; without via it is directly connected',
         'ROUTE',
       ),
+      dhcp: flag('Addresses, routes and MTU from a DHCP server of the network'),
+      ipv6: valued(
+        'IPv6 addresses from the network: slaac, dhcp, or auto: as routers say',
+        'MODE',
+        ipv6Modes,
+      ),
+      interfaceId: valued('With --ipv6: stable-privacy (default) or eui64', 'WAY', interfaceIds),
+      dns: valued("container: name servers of leases go into the container's resolv.conf", 'WHERE', [
+        'container',
+      ]),
+      hostname: valued("Name for the server to know it by (the container's)", 'NAME'),
+      clientId: valued('Client identifier, bytes as 01:02:... or text (stable)', 'ID'),
+      duid: valued('DHCPv6: who the container is, bytes as 00:03:... (stable)', 'BYTES'),
+      vendorClass: valued('Vendor class', 'TEXT'),
+      enterprise: valued('DHCPv6: number of the enterprise whose word that is (0)', 'NUMBER'),
+      userClass: repeated('User class', 'TEXT'),
+      requestAddress: repeated('Address to ask the server for, one of each family', 'IP'),
+      dhcpOption: repeated('Further DHCP option: NUMBER=BYTES or NUMBER=TEXT', 'OPTION'),
+      dhcp6Option: repeated('Further DHCPv6 option, likewise', 'OPTION'),
+      stay: flag('Without the agent: leave one small process that renews the leases'),
       mac: valued('MAC address, or U:TEXT for a stable one made from the text', 'MAC'),
       vlan: valued('VLAN id, 1 to 4094', 'VID'),
       trunks: repeated(
@@ -220,6 +241,12 @@ export async function main(argv: readonly string[]): Promise<number> {
   if (argv[0] === '__guard-uplink')
     return await (await import('../apply/uplink-guard.ts')).runGuard(argv.slice(1));
   await using session = new OwnSession();
+  if (argv[0] === '--keep-lease') {
+    // What `--stay` has left behind; nobody types this.
+    const { keepLease } = await import('../dhcp/stay.ts');
+    await keepLease(session.host(), argv[1] ?? '', argv[2] ?? '');
+    return 0;
+  }
   // Awaited here: the session is needed until it is done.
   if (argv[0] === '__complete') return await complete(argv.slice(1), session);
   return await runCommand(argv, session);

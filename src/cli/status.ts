@@ -6,6 +6,7 @@ import { Host } from '../apply/host.ts';
 import { UnixHttp } from '../containers/http.ts';
 import { qualifiedName } from '../model/attachment.ts';
 import type { LeaseStatus } from '../model/lease.ts';
+import { rememberedLeases } from '../observe/leases.ts';
 import { listAttachments } from '../observe/list.ts';
 import { agentSocket } from './handover.ts';
 import { leaseText } from './lease-text.ts';
@@ -107,19 +108,45 @@ async function linesOfFiles(
   paths: readonly string[],
   seen: ReadonlyMap<string, readonly string[]>,
 ): Promise<StatusLine[]> {
-  const topology = loadTopology(pathsOrDefault(paths), flags.host);
+  const { stateDir = defaultStateDir } = flags;
+  const leases = await rememberedLeases(host, stateDir);
+  const line = (key: string, state: StatusLine['state'], detail: string): StatusLine => {
+    const own = leases.get(key);
+    return {
+      key,
+      state,
+      since: null,
+      repairs: null,
+      addrs: seen.get(key) ?? [],
+      detail,
+      ...(own && { leases: own }),
+    };
+  };
+  const lines = (await wantedOfFiles(host, flags, paths, stateDir)).map(([key, state, detail]) =>
+    line(key, state, detail),
+  );
+  const keys = new Set(lines.map(({ key }) => key));
+  const made = [...leases].filter(([key]) => !keys.has(key));
+  return [...lines, ...made.map(([key, own]) => line(key, stateOf(own), ''))];
+}
+
+/** Of an attachment that no file asks for, by its leases. */
+function stateOf(leases: readonly LeaseStatus[]): StatusLine['state'] {
+  if (leases.some(({ state }) => state === 'REMEMBERED')) return 'waiting';
+  return leases.every(({ lease }) => lease) ? 'healthy' : 'differs';
+}
+
+/** What the files want, and what `apply` would change. */
+async function wantedOfFiles(
+  host: Host,
+  { host: name, trustLabels }: StatusFlags,
+  paths: readonly string[],
+  stateDir: string,
+): Promise<(readonly [key: string, state: StatusLine['state'], detail: string])[]> {
+  const topology = loadTopology(pathsOrDefault(paths), name);
   const dryRun = { dryRun: true, firewall: true };
-  const { stateDir = defaultStateDir, trustLabels } = flags;
   const goal = await goalOf(host, topology, stateDir, { ...dryRun, trustLabels });
   const changes = new Map((await convergeGoal(host, goal, dryRun)).map((outcome) => [outcome.key, outcome]));
-  const line = (key: string, state: StatusLine['state'], detail: string): StatusLine => ({
-    key,
-    state,
-    since: null,
-    repairs: null,
-    addrs: seen.get(key) ?? [],
-    detail,
-  });
   const keys = new Set([
     ...topology.networks.map(({ name }) => `network ${name}`),
     ...goal.wanted.map(({ wanted }) => wanted.key),
@@ -127,14 +154,15 @@ async function linesOfFiles(
   const wanted = [...keys].map((key) => {
     const change = changes.get(key);
     return change
-      ? line(key, change.error === undefined ? 'differs' : 'failing', textOf(change))
-      : line(key, 'healthy', '');
+      ? ([key, change.error === undefined ? 'differs' : 'failing', textOf(change)] as const)
+      : ([key, 'healthy', ''] as const);
   });
   const others = [...changes.values()].filter(({ key }) => !keys.has(key));
   return [
     ...wanted,
-    ...others.map((change) =>
-      line(change.key, change.error === undefined ? 'not wanted' : 'failing', textOf(change)),
+    ...others.map(
+      (change) =>
+        [change.key, change.error === undefined ? 'not wanted' : 'failing', textOf(change)] as const,
     ),
   ];
 }

@@ -23,12 +23,13 @@ import {
   type RouteSpec,
 } from '../model/attachment.ts';
 import type { NetworkType } from '../model/observed.ts';
+import type { DhcpOptionTexts } from './attach-dhcp.ts';
 import { checkIfname, checkPkey, checkVid, parseVids, printable } from './names.ts';
 import { type OvsOptionTexts, parseOvsOptions } from './ovs-options.ts';
 import { parseMetric, parseTable, splitRoute, whyNoDefault } from './route-words.ts';
 
 /** As typed; what is absent was not. */
-export interface AttachOptionTexts extends OvsOptionTexts {
+export interface AttachOptionTexts extends DhcpOptionTexts, OvsOptionTexts {
   readonly network: string;
   readonly ifname?: string | undefined;
   readonly hostIfname?: string | undefined;
@@ -297,7 +298,7 @@ export function parseAttachment(
     container,
     network,
     ifname,
-    addrs: parseAddresses(options.address ?? [], options.gateway ?? []),
+    addrs: addressesOf(options),
     ...ovs,
     routes: (options.route ?? []).map(parseRoute),
     ...(options.guestVlan !== undefined && { vlans: parseGuestVlans(ifname, options.guestVlan) }),
@@ -327,6 +328,25 @@ function parseGuestVlans(ifname: string, texts: readonly string[]): GuestVlan[] 
       });
     return { vid: Number(vidText), ifname: `${ifname}.${vidText}`, cidrs };
   });
+}
+
+/** With DHCP the server says addresses and gateway, but for `--gateway none`. */
+function addressesOf(options: AttachOptionTexts): AddrSpec[] {
+  const { address = [], dhcp, ipv6 } = options;
+  const [first] = address;
+  if (dhcp && first !== undefined) throw bad('--address', first, 'with --dhcp the server says the address');
+  const gateways = isWithoutGateway(options) ? [] : (options.gateway ?? []);
+  const [gateway] = gateways;
+  if (dhcp && gateway !== undefined)
+    throw bad('--gateway', gateway, 'with --dhcp the server says the gateway, or none');
+  if (isWithoutGateway(options) && !dhcp && ipv6 === undefined)
+    throw bad('--gateway', 'none', 'it goes with --dhcp and --ipv6; there is none that is not asked for');
+  return parseAddresses(address, gateways);
+}
+
+/** No default route by this interface, whatever the network says. */
+export function isWithoutGateway({ gateway = [] }: AttachOptionTexts): boolean {
+  return gateway.length === 1 && gateway[0] === 'none';
 }
 
 function parseAddresses(addresses: readonly string[], gateways: readonly string[]): AddrSpec[] {

@@ -17,6 +17,9 @@ const plainMetric: Readonly<Record<Family, number>> = { 4: 0, 6: 1024 };
 /** INFINITY_LIFE_TIME less one: the longest that is not for ever. */
 const longestSeconds = 0xfffffffe;
 
+/** IFA_F_NODAD. */
+const ifaNodad = 0x02;
+
 /** What is to be made of a lease. */
 export interface ApplyOptions {
   /** Milliseconds since 1970. */
@@ -25,6 +28,8 @@ export interface ApplyOptions {
   readonly was?: Lease | undefined;
   /** The user said an MTU, which goes before the server's. */
   readonly keepMtu: boolean;
+  /** Addresses that the kernel need not ask the link for. */
+  readonly verified?: ReadonlySet<string>;
 }
 
 /**
@@ -39,7 +44,7 @@ export function applyLease(
   options: ApplyOptions,
 ): Cidr[] {
   const link = requireLink(guest, ifname);
-  const { now, was, keepMtu } = options;
+  const { was, keepMtu } = options;
   if (lease.mtu !== undefined && !keepMtu && lease.mtu !== link.mtu) setMtu(guest, link, lease.mtu);
   const present = listAddrs(guest, link.ifindex);
   const staying = new Set(lease.addresses.map(({ cidr }) => keyOf(cidr)));
@@ -47,7 +52,7 @@ export function applyLease(
     if (!staying.has(keyOf(cidr)) && has(present, cidr)) guest.request(delAddr(link.ifindex, cidr));
   }
   const fresh = lease.addresses.filter(({ cidr }) => !has(present, cidr));
-  for (const address of lease.addresses) guest.request(addrRequest(link.ifindex, address, lease, now));
+  for (const address of lease.addresses) guest.request(addrRequest(link.ifindex, address, lease, options));
   applyRoutes(guest, link, lease);
   return fresh.map(({ cidr }) => cidr);
 }
@@ -101,7 +106,7 @@ function addrRequest(
   ifindex: number,
   { cidr, validUntil, preferredUntil }: LeasedAddress,
   lease: Lease,
-  now: number,
+  { now, verified }: ApplyOptions,
 ) {
   const seconds = (until: number): number =>
     Math.min(longestSeconds, Math.max(1, Math.ceil((until - now) / 1000)));
@@ -109,8 +114,10 @@ function addrRequest(
   return replaceAddr(ifindex, {
     cidr,
     ...(cidr.family === 4 && broadcast !== undefined && { broadcast }),
-    ...(validUntil !== undefined && { validLifetime: seconds(validUntil) }),
-    ...(preferredUntil !== undefined && { preferredLifetime: seconds(preferredUntil) }),
+    // Never without an end: one that is permanent is taken for a static one, which nobody asked for.
+    validLifetime: validUntil === undefined ? longestSeconds : seconds(validUntil),
+    preferredLifetime: preferredUntil === undefined ? longestSeconds : seconds(preferredUntil),
+    ...(verified?.has(cidr.ip) && { flags: ifaNodad }),
   });
 }
 

@@ -31,8 +31,6 @@ export interface LeaseTarget {
   readonly host: Host;
   readonly container: Container;
   readonly attachment: Attachment;
-  /** The MAC address that the interface had in an earlier life of the container. */
-  readonly formerMac?: string | undefined;
 }
 
 /** What a client tells about its lease. */
@@ -80,21 +78,49 @@ export function identityOf({ container, attachment }: LeaseTarget, link: Link): 
   };
 }
 
-/** The client of an interface that is there and is `link` now. It writes its lease down for whoever comes after it. */
-export function clientFor(target: LeaseTarget, link: Link, events: LeaseEvents): Dhcp4Client {
-  const { host, container, attachment, formerMac } = target;
+/** How many MAC addresses of earlier lives are remembered. */
+const mostMacs = 8;
+
+/**
+ * MAC addresses that the interface had in earlier lives of its container, the latest first. The kernel takes a namespace
+ * apart at its leisure, on a busy host for many seconds: meanwhile the former interface answers for the address that its
+ * successor is to have again.
+ * @param others that are known from elsewhere
+ */
+export function formerMacs(
+  { host, container, attachment }: LeaseTarget,
+  family: Family,
+  mac: string,
+  others: readonly string[] = [],
+): string[] {
+  const found = host.state.lease(containerKey(container), attachment.ifname, family);
+  const all = [...(found ? [found.mac, ...(found.formerMacs ?? [])] : []), ...others];
+  return [...new Set(all)].filter((one) => one !== mac).slice(0, mostMacs);
+}
+
+/**
+ * The client of an interface that is there and is `link` now. It writes its lease down for whoever comes after it.
+ * @param macs see {@link formerMacs}
+ */
+export function clientFor(
+  target: LeaseTarget,
+  link: Link,
+  events: LeaseEvents,
+  macs: readonly string[] = formerMacs(target, 4, link.mac),
+): Dhcp4Client {
+  const { host, container, attachment } = target;
   const { ifname } = attachment;
   const key = containerKey(container);
   const identity = identityOf(target, link);
   return new Dhcp4Client({
     ifname,
     identity,
-    formerMac,
+    formerMacs: new Set(macs),
     openNetns: () => openContainerNetns(container),
     bind: (guest, lease, serverMac) => {
       const was = host.state.lease(key, ifname, 4);
       const via = serverMac ?? was?.serverMac;
-      const held = heldLease(target, guest, lease, { mac: link.mac, clientId: identity.clientId });
+      const held = heldLease(target, guest, lease, { ...identity, mac: link.mac, formerMacs: macs });
       // First, so that an address which the interface has is always on file: this process can end at any moment.
       host.state.writeLease(key, { ...held, ...(via !== undefined && { serverMac: via }) });
       const keepMtu = attachment.mtu !== undefined;
@@ -145,7 +171,7 @@ export function heldLease(
   { container, attachment }: LeaseTarget,
   guest: NetlinkSocket,
   lease: Lease,
-  who: { readonly mac: string; readonly clientId: Uint8Array },
+  who: { readonly mac: string; readonly clientId: Uint8Array; readonly formerMacs: readonly string[] },
 ): HeldLease {
   const { runtime, id, name, pid, startTime, netnsPath } = container;
   return {
@@ -156,6 +182,7 @@ export function heldLease(
     lease,
     mac: who.mac,
     clientId: Buffer.from(who.clientId).toString('hex'),
+    ...(who.formerMacs.length > 0 && { formerMacs: who.formerMacs }),
     keeper: ownProcess(),
   };
 }
@@ -180,7 +207,6 @@ export function leaseOnFile(
 ): {
   readonly held?: HeldLease;
   readonly remembered?: Lease;
-  readonly formerMac?: string;
 } {
   const found = host.state.lease(containerKey(container), attachment.ifname, family);
   if (!found) return {};
@@ -195,7 +221,7 @@ export function leaseOnFile(
   }
   if (isPresent) return { held: found };
   const isSame = found.network === formatNetwork(attachment.network);
-  return isSame ? { remembered: found.lease, formerMac: found.mac } : {};
+  return isSame ? { remembered: found.lease } : {};
 }
 
 /** The interface as it is now. @throws PipewrightError, when it cannot have a lease */

@@ -7,7 +7,7 @@ import type { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { randomBytes } from '../kernel/random.ts';
 import { applyLease, removeLease } from './apply.ts';
 import { hostNameOf } from './command.ts';
-import { heldLease, type LeaseEvents, type LeaseTarget, offerNames, unbind } from './held.ts';
+import { formerMacs, heldLease, type LeaseEvents, type LeaseTarget, offerNames, unbind } from './held.ts';
 import { duidOf, iaidOf } from './identity.ts';
 import { machineId } from './machine-id.ts';
 import { Dhcp6Client, leaseClock } from './v6/client.ts';
@@ -42,8 +42,13 @@ function rawOf(options: Readonly<Record<string, string>>): RawOptions {
 
 const iaidNumberOf = (ifname: string): number => Buffer.from(iaidOf(ifname)).readUInt32BE();
 
-/** The client of an interface that is there. It writes its lease down for whoever comes after it. */
-export function clientFor6(target: LeaseTarget, mac: string, events: LeaseEvents): Dhcp6Client {
+/** The client of an interface that is there, as clientFor() has it. */
+export function clientFor6(
+  target: LeaseTarget,
+  mac: string,
+  events: LeaseEvents,
+  macs: readonly string[] = formerMacs(target, 6, mac),
+): Dhcp6Client {
   const { host, container, attachment } = target;
   const { ifname, ipv6 } = attachment;
   const key = containerKey(container);
@@ -52,12 +57,16 @@ export function clientFor6(target: LeaseTarget, mac: string, events: LeaseEvents
     ifname,
     identity,
     when: ipv6?.mode === 'dhcp' ? 'always' : 'asTold',
+    formerMacs: new Set(macs),
     openNetns: () => openContainerNetns(container),
-    bind: (guest, lease) => {
+    bind: (guest, lease, verified) => {
       const was = host.state.lease(key, ifname, 6)?.lease;
       // First, so that an address which the interface has is always on file: this process can end at any moment.
-      host.state.writeLease(key, heldLease(target, guest, lease, { mac, clientId: identity.duid }));
-      applyLease(guest, ifname, lease, { now: leaseClock(), was, keepMtu: true });
+      host.state.writeLease(
+        key,
+        heldLease(target, guest, lease, { mac, clientId: identity.duid, formerMacs: macs }),
+      );
+      applyLease(guest, ifname, lease, { now: leaseClock(), was, keepMtu: true, verified });
       offerNames(target, lease, events);
       events.bound?.(lease);
     },

@@ -6,13 +6,20 @@ import { startTimeOf } from '../containers/proc.ts';
 import { openContainerNetns } from '../containers/resolve.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { type Family, formatCidr } from '../model/address.ts';
-import type { Attachment } from '../model/attachment.ts';
+import { type Attachment, leasedFamilies } from '../model/attachment.ts';
 import type { Lease, LeaseStatus } from '../model/lease.ts';
 import type { Link } from '../model/link.ts';
 import { formatNetwork } from '../observe/list.ts';
 import type { Store } from '../store/store.ts';
 import { hasLease } from './apply.ts';
-import { clientFor, type LeaseEvents, type LeaseTarget, leasedLink, leaseOnFile } from './held.ts';
+import {
+  clientFor,
+  formerMacs,
+  type LeaseEvents,
+  type LeaseTarget,
+  leasedLink,
+  leaseOnFile,
+} from './held.ts';
 import { clientFor6 } from './held6.ts';
 import { leaseClock } from './v4/client.ts';
 
@@ -20,8 +27,8 @@ import { leaseClock } from './v4/client.ts';
 interface RememberedLease {
   readonly network: string;
   readonly lease: Lease;
-  /** That the interface had; absent in what earlier versions wrote. */
-  readonly mac?: string;
+  /** MAC addresses of the interface, the latest first. */
+  readonly macs?: readonly string[];
 }
 
 /** What a keeper works with. */
@@ -69,15 +76,6 @@ type Slot = `${string} ${Family}`;
 const families = [4, 6] as const;
 const slotsOf = (key: string): Slot[] => families.map((family): Slot => `${key} ${family}`);
 
-/** Whether addresses of an attachment, or what it knows of the network, come by DHCP. */
-export function wantsLease(attachment: Attachment): boolean {
-  return families.some((family) => wantsLeaseOf(attachment, family));
-}
-
-function wantsLeaseOf({ dhcp, ipv6 }: Attachment, family: Family): boolean {
-  return family === 4 ? dhcp !== undefined : ipv6 !== undefined && ipv6.mode !== 'slaac';
-}
-
 /** The leases of a host. */
 export class LeaseKeeper {
   readonly #parts: KeeperParts;
@@ -98,8 +96,9 @@ export class LeaseKeeper {
     using guest = NetlinkSocket.open(netns);
     const link = leasedLink(guest, attachment.ifname);
     const target = { host: this.#parts.host, container, attachment };
+    const wanted = leasedFamilies(attachment);
     for (const family of families) {
-      if (wantsLeaseOf(attachment, family)) await this.#attendOne(key, family, { target, link, guest });
+      if (wanted.includes(family)) await this.#attendOne(key, family, { target, link, guest });
       else if (this.#kept.has(`${key} ${family}`)) await this.#dropOne(`${key} ${family}`);
     }
   }
@@ -129,19 +128,19 @@ export class LeaseKeeper {
     const onFile = leaseOnFile(target, family);
     const token = Symbol(slot);
     this.#beginning.set(slot, token);
-    const recalled = onFile.held ? undefined : await this.#recall(slot, attachment);
+    const recalled = await this.#recall(slot, attachment);
     const remembered = onFile.held?.lease ?? recalled?.lease ?? onFile.remembered;
-    const formerMac = onFile.formerMac ?? recalled?.mac;
+    const macs = formerMacs(target, family, link.mac, recalled?.macs);
     if (this.#beginning.get(slot) !== token) return;
     this.#beginning.delete(slot);
     const events: LeaseEvents = {
-      bound: (lease) => this.#bound(slot, attachment, link.mac, lease),
+      bound: (lease) => this.#bound(slot, attachment, lease, [link.mac, ...macs]),
       lost: (lease, reason) => this.#lost(slot, lease, reason),
       names: (trouble) => this.#named(slot, trouble),
       changed: () => this.#parts.onChange(key, undefined),
     };
     const client =
-      family === 4 ? clientFor({ ...target, formerMac }, link, events) : clientFor6(target, link.mac, events);
+      family === 4 ? clientFor(target, link, events, macs) : clientFor6(target, link.mac, events, macs);
     const kept: Kept = {
       key,
       target,
@@ -164,8 +163,8 @@ export class LeaseKeeper {
     return stored?.value.network === formatNetwork(network) ? stored.value : undefined;
   }
 
-  #bound(slot: Slot, { network }: Attachment, mac: string, lease: Lease): void {
-    void this.#remember(slot, { network: formatNetwork(network), lease, mac });
+  #bound(slot: Slot, { network }: Attachment, lease: Lease, macs: readonly string[]): void {
+    void this.#remember(slot, { network: formatNetwork(network), lease, macs });
     const kept = this.#kept.get(slot);
     const text = textOf(lease);
     if (!kept || kept.told === text) return;

@@ -1,4 +1,4 @@
-/** One process that renews the lease of one interface: `pipework --stay`. */
+/** One process that renews the leases of one interface: `--stay`. */
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { containerOf } from '../apply/converge.ts';
@@ -7,8 +7,9 @@ import { openContainerNetns } from '../containers/resolve.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
 import { lives } from '../observe/lives.ts';
 import { clientFor, leasedLink, ownProcess } from './held.ts';
+import { clientFor6 } from './held6.ts';
 
-/** The hidden option of `pipework` by which that process is started. */
+/** The hidden option of both programs by which that process is started. */
 export const keepLeaseOption = '--keep-lease';
 /** Milliseconds between looks at whether it is still wanted. */
 const lookMs = 1000;
@@ -26,13 +27,14 @@ export function startStaying(containerKey: string, ifname: string): void {
 }
 
 /**
- * Renews the lease that the interface has, until its container ends, the interface is taken away, or somebody else (the
- * agent) renews it.
+ * Renews the leases that the interface has, until its container ends, the interface is taken away, or somebody else (the
+ * agent) renews them.
  */
 export async function keepLease(host: Host, containerKey: string, ifname: string): Promise<void> {
-  const record = host.state.record(containerKey, ifname);
-  const held = host.state.lease(containerKey, ifname, 4);
-  if (!record?.want || !held || !lives(record.container)) return;
+  const { state } = host;
+  const record = state.record(containerKey, ifname);
+  const held = ([4, 6] as const).flatMap((family) => state.lease(containerKey, ifname, family) ?? []);
+  if (!record?.want || held.length === 0 || !lives(record.container)) return;
   const container = containerOf(record);
   const target = { host, container, attachment: record.want };
   const link = (() => {
@@ -40,13 +42,22 @@ export async function keepLease(host: Host, containerKey: string, ifname: string
     using guest = NetlinkSocket.open(netns);
     return leasedLink(guest, ifname);
   })();
-  const client = clientFor(target, link, { changed: () => {} });
-  client.resume(held.lease);
+  const events = { changed: () => {} };
+  const clients = held.map((one) => {
+    const { lease } = one;
+    state.writeLease(containerKey, { ...one, keeper: ownProcess() });
+    const client =
+      lease.family === 4 ? clientFor(target, link, events) : clientFor6(target, link.mac, events);
+    client.resume(lease);
+    return client;
+  });
   const isWanted = (): boolean => {
-    if (!lives(record.container) || !host.state.record(containerKey, ifname)) return false;
-    const keeper = host.state.lease(containerKey, ifname, 4)?.keeper;
-    return keeper === undefined || keeper === ownProcess();
+    if (!lives(record.container) || !state.record(containerKey, ifname)) return false;
+    return held.every(({ lease }) => {
+      const keeper = state.lease(containerKey, ifname, lease.family)?.keeper;
+      return keeper === undefined || keeper === ownProcess();
+    });
   };
   while (isWanted()) await sleep(lookMs);
-  client.stop();
+  for (const client of clients) client.stop();
 }

@@ -32,11 +32,8 @@ export interface ProbeOptions {
    * which tells a holder who is just making sure of the address that somebody else wants it, and makes it give way.
    */
   readonly from?: string | undefined;
-  /**
-   * The MAC address that the asker had in an earlier life: the kernel takes away a namespace some time after its last
-   * process, and until then the interface in there answers for its address.
-   */
-  readonly former?: string | undefined;
+  /** MAC addresses whose answers do not count: the asker's own in earlier lives. */
+  readonly ignored?: ReadonlySet<string>;
   /** Ends it early; its reason is thrown. */
   readonly signal?: AbortSignal;
 }
@@ -54,7 +51,7 @@ export interface Claimant {
 export async function probeAddress(
   link: ProbingLink,
   ip: string,
-  { probes = 3, spanMs = 250, from, former, signal }: ProbeOptions = {},
+  { probes = 3, spanMs = 250, from, ignored, signal }: ProbeOptions = {},
 ): Promise<Claimant | undefined> {
   signal?.throwIfAborted();
   const isIpv6 = ip.includes(':');
@@ -71,7 +68,7 @@ export async function probeAddress(
       const hear = (frame: Buffer): void => {
         const mac = claimant(frame, ip);
         // Some switches and access points send a question back to who asked it.
-        if (mac !== undefined && mac !== link.mac && mac !== former) resolve({ mac });
+        if (mac !== undefined && mac !== link.mac && !ignored?.has(mac)) resolve({ mac });
       };
       listening = readInLoop(fd, hear, { subject }).on('error', reject);
       onAbort = () => reject(signal?.reason);

@@ -245,6 +245,11 @@ export function isInternal(network: Network): network is OvsNetwork & { readonly
   return network.kind === 'ovs' && network.internal === true;
 }
 
+/** The families of which servers are asked for a lease. */
+export function leasedFamilies({ dhcp, ipv6 }: Pick<Attachment, 'dhcp' | 'ipv6'>): Family[] {
+  return [...(dhcp ? [4 as const] : []), ...(ipv6 && ipv6.mode !== 'slaac' ? [6 as const] : [])];
+}
+
 /**
  * Where packets of a network meet, as far as its name tells: what is equal is one layer 2. Undefined for a kind that leads
  * nowhere.

@@ -58,6 +58,8 @@ export interface ObservedHost {
   /** Name for the host's end of a veth pair, and the link that has this name already. */
   readonly hostIfname: string;
   readonly hostEnd: Link | undefined;
+  /** The host's end of the interface in an earlier life of its container, which the kernel has not taken away yet. */
+  readonly formerEnd?: Link | undefined;
   /** Name of the bridge that the host's end is a port of. */
   readonly hostEndMaster: string | undefined;
   /** The VLAN that this bridge gives a new port. */

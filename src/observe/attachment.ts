@@ -9,6 +9,7 @@ import { groupOf, hostIfnameFor, vlanIfnameFor } from '../model/naming.ts';
 import type { AttachmentRecord, Observed, ObservedHost } from '../model/observed.ts';
 import { type PortVlan, saysVlans } from '../model/port-vlan.ts';
 import { observeGuest, withAddrs } from './guest.ts';
+import { lives } from './lives.ts';
 import { observeNetwork } from './network.ts';
 import { datapathOf, observeOvs } from './ovs.ts';
 import { observeVf } from './sriov.ts';
@@ -58,6 +59,14 @@ function recordOf(
   const { netnsInode, startTime } = record?.container ?? {};
   // The number of a namespace can be used again, as a pid can: only both together are the same.
   return netnsInode === guest.rtnl.netns.inode && startTime === container.startTime ? record : undefined;
+}
+
+/** Namespaces are taken apart at leisure, on a busy host for many seconds: meanwhile what was in there answers. */
+function formerEndOf(view: HostView, container: Container, ifname: string): Link | undefined {
+  const former = view.record(container, ifname);
+  if (former?.hostIfname === undefined || lives(former.container)) return undefined;
+  const link = exactLink(view.netns, former.hostIfname);
+  return link?.kind === 'veth' && isOurGroup(link.group) ? link : undefined;
 }
 
 /** What the original writes to the external_ids of its ports. LXC containers have no id there. */
@@ -110,6 +119,7 @@ async function observeHost(
     vfs: virtual?.vfs,
     hostIfname: end?.hostIfname ?? '',
     hostEnd: end?.hostEnd,
+    formerEnd: record ? undefined : formerEndOf(view, container, want.ifname),
     hostEndMaster: master?.name,
     hostEndPvid: master?.data.defaultPvid,
     portVlans: vlansOf(netns, want, end?.hostEnd, master),

@@ -12,7 +12,7 @@ import {
 import type { Route } from '../model/link.ts';
 import { hostIfnameFor, isOurGroup, routeProtocol } from '../model/naming.ts';
 import type { LinkWithAddrs, Observed } from '../model/observed.ts';
-import type { Step } from '../model/operation.ts';
+import type { Operation, Step } from '../model/operation.ts';
 import { mainTable, routeKey } from '../model/route.ts';
 import { planCreate } from './attach.ts';
 import { planChange, whyRecreate } from './change.ts';
@@ -31,7 +31,10 @@ export function planAttach(want: Attachment, seen: Observed, ifPresent: IfPresen
     const why = whyRecreate(want, seen, there);
     return why === undefined ? planChange(want, seen, there) : planRecreate(want, seen, why);
   }
-  const leftover = isInternal(want.network) ? planLostPort(want, seen) : pairLeftover(want, seen);
+  const isFormer = hostEnd !== undefined && hostEnd.name === seen.host.formerEnd?.name;
+  const leftover = isInternal(want.network)
+    ? planLostPort(want, seen)
+    : [...dropFormer(seen), ...(isFormer ? [] : pairLeftover(want, seen))];
   // The container's end of a leftover pair goes with it.
   const isLeftover =
     hostEnd && there?.link.kind === 'veth' && there.link.lower === hostEnd.ifindex && leftover.length > 0;
@@ -65,6 +68,14 @@ function planLostPort(want: Attachment, { host }: Observed): Step[] {
 
 function pairLeftover(want: Attachment, seen: Observed): Step[] {
   return isPair(want.network) && seen.host.hostEnd ? planLeftover(want, seen) : [];
+}
+
+/** The interface of an earlier life would still answer for the addresses that this one is to have. */
+function dropFormer({ host: { formerEnd } }: Observed): Step[] {
+  if (!formerEnd) return [];
+  const { name, group } = formerEnd;
+  const op: Operation = { do: 'link.del', side: 'host', name, onlyGroup: group };
+  return [{ op, because: "of the container's earlier life", undo: [] }];
 }
 
 /** A host's end of the wanted name: up, it is in use; down, it is what an earlier failure left. */

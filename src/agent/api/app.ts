@@ -75,7 +75,10 @@ function addActs(api: OpenAPIHono, parts: ApiParts): void {
   api.openapi(routes.attach, async (c) => {
     const { container, netnsInode, ...options } = c.req.valid('json');
     requireSameHost(parts, netnsInode);
-    return c.json(await attachByOptions(new AgentSession(parts), options, container), 200);
+    return c.json(
+      await attachByOptions(new AgentSession(parts), { ...options, stay: false }, container),
+      200,
+    );
   });
   api.openapi(routes.detach, async (c) => {
     const { container, netnsInode, ...options } = c.req.valid('json');

@@ -1,5 +1,6 @@
 /** What goes over the agent's socket. Requests are checked by these schemas, and the OpenAPI document is made from them. */
 import { z } from '@hono/zod-openapi';
+import { interfaceIds, ipv6Modes } from '../../model/attachment.ts';
 import type { Lease } from '../../model/lease.ts';
 
 /** JSON has no frozen lists, TypeScript does. */
@@ -205,6 +206,22 @@ export const attachSchema = z
     ipvlanFlag: z.string().optional(),
     sourceMac: z.array(z.string()).optional(),
     spoofCheck: z.enum(['on', 'off']).optional(),
+    dhcp: z.boolean().default(false).openapi({ description: 'Addresses, routes and MTU from a DHCP server' }),
+    ipv6: z.enum(ipv6Modes).optional(),
+    interfaceId: z.enum(interfaceIds).optional(),
+    dns: z.literal('container').optional(),
+    hostname: z.string().optional(),
+    clientId: z.string().optional(),
+    duid: z.string().optional(),
+    vendorClass: z.string().optional(),
+    enterprise: z.string().optional(),
+    userClass: z.array(z.string()).optional(),
+    requestAddress: z.array(z.string()).optional(),
+    dhcpOption: z
+      .array(z.string())
+      .optional()
+      .openapi({ example: ['43=01:04:0a:00:00:01'] }),
+    dhcp6Option: z.array(z.string()).optional(),
     dad: z
       .boolean()
       .default(false)

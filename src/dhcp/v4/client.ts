@@ -15,8 +15,8 @@ import { type ClientLink, Transport } from './transport.ts';
 export interface ClientParts {
   readonly ifname: string;
   readonly identity: ClientIdentity;
-  /** The interface's MAC address in an earlier life of the container: whoever has it holds no address against this one. */
-  readonly formerMac?: string | undefined;
+  /** MAC addresses of the interface in earlier lives of its container, which may still answer for its address. */
+  readonly formerMacs?: ReadonlySet<string>;
   /** The container's namespace, opened anew; the client closes it. @throws when the container is gone */
   openNetns(): Netns;
   /**
@@ -148,10 +148,14 @@ export class Dhcp4Client {
   async #probe(ip: string, brief: boolean): Promise<void> {
     const netns = this.#parts.openNetns();
     try {
-      const { ifname, formerMac: former } = this.#parts;
-      const link = { ...linkIn(netns, ifname), netns };
-      const options = { ...probes[brief ? 'brief' : 'thorough'], former, signal: this.#stopped.signal };
-      const found = await probeAddress(link, ip, options);
+      const { signal } = this.#stopped;
+      const link = { ...linkIn(netns, this.#parts.ifname), netns };
+      const { formerMacs: ignored = new Set<string>() } = this.#parts;
+      const found = await probeAddress(link, ip, {
+        ...probes[brief ? 'brief' : 'thorough'],
+        ignored,
+        signal,
+      });
       this.#turn({ on: 'probed', ip, ...(found && { usedBy: found.mac }) });
     } catch (error) {
       // The machine tries again by itself.

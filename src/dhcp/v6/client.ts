@@ -2,6 +2,7 @@
 import { performance } from 'node:perf_hooks';
 import { NetlinkSocket } from '../../kernel/netlink/socket.ts';
 import type { Netns } from '../../kernel/netns.ts';
+import { probeAddress } from '../../kernel/probe.ts';
 import { randomBytes } from '../../kernel/random.ts';
 import type { Lease, LeaseStatus } from '../../model/lease.ts';
 import { MalformedDhcp6 } from './codec.ts';
@@ -18,10 +19,15 @@ export interface ClientParts {
   readonly identity: Omit<Client, 'stateless'>;
   /** `asTold`: routers say whether there are addresses to be had, or DNS and the like, or neither. */
   readonly when: 'always' | 'asTold';
+  /** MAC addresses of the interface in earlier lives of its container, which may still answer for its addresses. */
+  readonly formerMacs?: ReadonlySet<string>;
   /** The container's namespace, opened anew; the client closes it. @throws when the container is gone */
   openNetns(): Netns;
-  /** Makes the interface as the lease says; one without addresses brings DNS and the like. @throws PipewrightError */
-  bind(guest: NetlinkSocket, lease: Lease): void;
+  /**
+   * Makes the interface as the lease says; one without addresses brings DNS and the like.
+   * @param verified addresses that the link need not be asked for @throws PipewrightError
+   */
+  bind(guest: NetlinkSocket, lease: Lease, verified: ReadonlySet<string>): void;
   /** Takes away what the lease gave. @throws PipewrightError */
   unbind(guest: NetlinkSocket, lease: Lease, reason: string): void;
   /** Something is different in {@link Dhcp6Client.status}. */
@@ -51,9 +57,15 @@ export class Dhcp6Client {
   #looks = 0;
   #isStopped = false;
   #routerHeard = false;
+  /** Routers were heard, and say nothing of DHCPv6. */
+  #isDenied = false;
   /** Addresses whose duplicate address detection is not over, and the link that they were put on. */
   #unproven: ReadonlySet<string> = new Set();
   #provenOn: number | undefined;
+  /** Those that the kernel says another host has: whether it is so, is being asked. */
+  #verifying: ReadonlySet<string> = new Set();
+  /** Nobody else has them, whatever the kernel says. */
+  #verified: ReadonlySet<string> = new Set();
   /** What the machine told last, and what went wrong on this side. */
   #told: string | undefined;
   #trouble: string | undefined;
@@ -124,6 +136,12 @@ export class Dhcp6Client {
     };
   }
 
+  /** Whether its addresses are past duplicate address detection, or routers say that there is nothing to be had. */
+  get isSettled(): boolean {
+    if (!leaseOf(this.#state)) return this.#isDenied;
+    return this.#unproven.size + this.#verifying.size === 0;
+  }
+
   #silence(): string | undefined {
     const state = this.#state;
     if (state.at === 'waiting' && this.#parts.when === 'asTold')
@@ -160,7 +178,7 @@ export class Dhcp6Client {
     try {
       act();
     } catch (error) {
-      this.#trouble = error instanceof Error ? error.message : String(error);
+      this.#trouble = textOf(error);
     }
   }
 
@@ -176,6 +194,7 @@ export class Dhcp6Client {
       case 'unbind':
         this.#told = effect.reason;
         this.#unproven = new Set();
+        this.#verified = new Set();
         this.#withGuest((guest) => this.#parts.unbind(guest, effect.lease, effect.reason));
         break;
       case 'tell':
@@ -185,7 +204,7 @@ export class Dhcp6Client {
 
   #bind(lease: Lease): void {
     this.#withGuest((guest) => {
-      this.#parts.bind(guest, lease);
+      this.#parts.bind(guest, lease, this.#verified);
       this.#provenOn = interfaceIn(guest, this.#parts.ifname).ifindex;
     });
     this.#unproven = new Set(lease.addresses.map(({ cidr }) => cidr.ip));
@@ -262,6 +281,35 @@ export class Dhcp6Client {
     else if (isHurried || this.#parts.when === 'asTold') this.#lookIn(lookMs.seldom);
   }
 
+  /**
+   * The kernel does not say who has an address: it can be this interface in the former life of its container, whose
+   * namespace is being taken apart. And an address is gone as well when somebody had the link go down for a moment.
+   */
+  async #verify(ips: readonly string[]): Promise<void> {
+    this.#verifying = new Set([...this.#verifying, ...ips]);
+    const taken: string[] = [];
+    try {
+      using netns = this.#parts.openNetns();
+      const { ifname, formerMacs: ignored = new Set<string>() } = this.#parts;
+      const { ifindex, mac } = this.#withGuest((guest) => interfaceIn(guest, ifname));
+      const found = await Promise.all(
+        ips.map((ip) => probeAddress({ netns, ifindex, mac }, ip, { ignored })),
+      );
+      taken.push(...ips.filter((_, at) => found[at] !== undefined));
+    } catch (error) {
+      this.#trouble = textOf(error);
+      return;
+    } finally {
+      this.#verifying = new Set([...this.#verifying].filter((ip) => !ips.includes(ip)));
+    }
+    if (this.#isStopped) return;
+    const ours = ips.filter((ip) => !taken.includes(ip));
+    this.#verified = new Set([...this.#verified, ...ours]);
+    if (taken.length > 0) this.#turn({ on: 'duplicate', ips: taken });
+    const lease = leaseOf(this.#state);
+    if (lease && ours.length > 0) this.#attempt(() => this.#bind(lease));
+  }
+
   #judge(seen: Interface): void {
     const { managed, otherConf, heard } = seen.router;
     if (heard !== this.#routerHeard) {
@@ -273,11 +321,12 @@ export class Dhcp6Client {
     const isSame = seen.up && seen.ifindex === this.#provenOn;
     const duplicates = [...this.#unproven].filter((ip) => isSame && !seen.addresses.has(ip));
     this.#unproven = new Set([...this.#unproven].filter((ip) => seen.tentative.has(ip)));
-    if (duplicates.length > 0) this.#turn({ on: 'duplicate', ips: duplicates });
+    if (duplicates.length > 0) void this.#verify(duplicates);
     if (seen.linkLocal === undefined) return;
     const wantsAddresses = this.#parts.when === 'always' || managed;
     if (this.#state.at === 'waiting') {
       // A remembered lease was had where there was something to be had.
+      this.#isDenied = heard && !wantsAddresses && !otherConf;
       if (!wantsAddresses && !otherConf && this.#state.lease === undefined) return;
       this.#stateless = !wantsAddresses && this.#state.lease === undefined;
       this.#turn({ on: 'ready' });
@@ -287,4 +336,8 @@ export class Dhcp6Client {
       this.#turn({ on: 'ready' });
     }
   }
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -12,6 +12,7 @@ const isOptimistic = 0x04;
 /** What the kernel says of it now. */
 export interface Interface {
   readonly ifindex: number;
+  readonly mac: string;
   /** The link-local address, once it can be used. */
   readonly linkLocal: string | undefined;
   /** A link that goes down loses its addresses. */
@@ -40,6 +41,7 @@ export function interfaceIn(guest: NetlinkSocket, ifname: string): Interface {
   const ips = (list: typeof addrs): Set<string> => new Set(list.map(({ cidr }) => cidr.ip));
   return {
     ifindex: link.ifindex,
+    mac: link.mac,
     linkLocal: linkLocal?.cidr.ip,
     up: link.up,
     addresses: ips(addrs.filter((addr) => !failed.includes(addr))),

@@ -15,6 +15,7 @@ import { describe, type Operation, type Step } from '../model/operation.ts';
 import { type ObserveOptions, observeAttachment } from '../observe/attachment.ts';
 import { lives } from '../observe/lives.ts';
 import { HostView, NetnsView } from '../observe/view.ts';
+import { formerSysctls } from '../plan/extras.ts';
 import { saved } from '../plan/kept.ts';
 import { type IfPresent, planAttach } from '../plan/plan.ts';
 import type { Host } from './host.ts';
@@ -324,6 +325,7 @@ function noteOf(
     group: madeAnew(steps) ? seen.group : (seen.record?.group ?? seen.guest.link?.link.group ?? seen.group),
     replaced: [...(seen.record?.replaced ?? []), ...replacedBy(steps, seen)],
     rules: want.rules ?? seen.record?.rules,
+    formerSysctls: formerSysctls(want, seen, steps),
     taken: moving && opsOf(steps).some((op) => op.do === 'link.give') ? saved(moving) : seen.record?.taken,
     vf:
       network.kind === 'sriov' && moving && seen.host.vf

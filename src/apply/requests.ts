@@ -171,7 +171,7 @@ export class Requests {
     return {
       ...route,
       dev,
-      protocol: routeProtocol,
+      protocol: route.protocol ?? routeProtocol,
       ...(route.gateway ? {} : { scope: route.family === 4 ? 253 : 0 }),
     };
   }

@@ -167,6 +167,8 @@ export interface AttachmentRecord {
   readonly group: number;
   /** Default routes that a gateway of this attachment replaced. */
   readonly replaced: readonly Route[];
+  /** Sysctls of the interface as they were before this attachment set them, by key; `ipv6/disable_ipv6` too. */
+  readonly formerSysctls?: Readonly<Record<string, string>> | undefined;
   /** The NIC that was moved into the container. */
   readonly taken: SavedLink | undefined;
   /** The virtual function that this NIC is. */

@@ -83,6 +83,8 @@ export interface PlannedRoute {
   /** Absent: main. */
   readonly table?: number;
   readonly metric?: number;
+  /** RTPROT_*; absent: ours. */
+  readonly protocol?: number;
 }
 
 /** One change of the kernel, of Open vSwitch or of the firewall. */

@@ -5,7 +5,7 @@ import { randomBytes } from '../kernel/random.ts';
 import { phyOf } from '../kernel/wireless.ts';
 import { type Attachment, isInternal, isPair } from '../model/attachment.ts';
 import type { Link } from '../model/link.ts';
-import { groupOf, hostIfnameFor, vlanIfnameFor } from '../model/naming.ts';
+import { groupOf, isOurGroup, hostIfnameFor, vlanIfnameFor } from '../model/naming.ts';
 import type { AttachmentRecord, Observed, ObservedHost } from '../model/observed.ts';
 import { type PortVlan, saysVlans } from '../model/port-vlan.ts';
 import { observeGuest, withAddrs } from './guest.ts';
@@ -41,6 +41,7 @@ export async function observeAttachment(
       hostEnd: seen.hostEnd,
       hadRate: had?.rate !== undefined,
       formerVlans: (had?.vlans ?? []).map(({ ifname }) => ifname),
+      formerSysctls: Object.keys(record?.formerSysctls ?? {}),
     }),
     group: groupOf(randomBytes(4).readUInt32LE()),
     externalIds: externalIdsOf(container),

@@ -22,6 +22,8 @@ export interface GuestContext {
   readonly hostEnd: Link | undefined;
   /** Sub-interfaces that were asked for when the attachment was made, by name. */
   readonly formerVlans: readonly string[];
+  /** Sysctls that were set when the attachment was made. */
+  readonly formerSysctls: readonly string[];
   /** A limit was asked for when the attachment was made. */
   readonly hadRate: boolean;
 }
@@ -50,7 +52,7 @@ export function observeGuest(guest: NetnsView, want: Attachment, context: GuestC
       return needsIpv6 && read('ipv6/disable_ipv6', 'default') === '1';
     },
     sysctls: Object.fromEntries(
-      [...Object.keys(want.sysctls ?? {}), ...(link ? [promotion] : [])].flatMap((key) => {
+      [...sysctlsOf(want, link, context)].flatMap((key) => {
         const value = read(key);
         // One without a value cannot be given back.
         return value === undefined || value === '' ? [] : [[key, value]];
@@ -70,6 +72,10 @@ export function observeGuest(guest: NetnsView, want: Attachment, context: GuestC
       ({ family, dst, type }) => dst?.prefixLen === addressBits[family] && type === unicast,
     ),
   };
+}
+
+function sysctlsOf(want: Attachment, link: Link | undefined, { formerSysctls }: GuestContext): Set<string> {
+  return new Set([...Object.keys(want.sysctls ?? {}), ...(link ? [promotion, ...formerSysctls] : [])]);
 }
 
 const flag = (value: boolean | undefined): string | undefined =>

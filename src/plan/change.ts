@@ -22,8 +22,9 @@ import { planAddrs } from './addrs.ts';
 import { gatewaySteps, ipv6MinMtu, planIpv6, planNetwork, replacedDefault } from './attach.ts';
 import { planNewPort, planPortVlans, portVlanOps } from './bridge.ts';
 import { planDeaf } from './deaf.ts';
-import { planRules, planSysctls } from './extras.ts';
+import { dropSysctls, planRules, planSysctls } from './extras.ts';
 import { dropGuestVlans, planGuestVlans } from './guest-vlans.ts';
+import { dropIpv6 } from './ipv6.ts';
 import { isAsked, restorable } from './kept.ts';
 import { planMirror, planPolicing } from './ovs-extras.ts';
 import { changeVlans, portAgain, portStep } from './ovs-port.ts';
@@ -105,6 +106,7 @@ export function planChange(want: Attachment, seen: Observed, there: LinkWithAddr
       ...changeMode(want, there),
       ...changeLink(want, seen, there),
       ...planSysctls(want, seen),
+      ...dropSysctls(want, seen),
       ...planIpv6(want, seen, [{ do: 'ipv6.enable', link: want.ifname, enable: false }]),
       ...addAddrs(want, seen, there),
       ...changeGateways(want, seen, there),
@@ -112,6 +114,7 @@ export function planChange(want: Attachment, seen: Observed, there: LinkWithAddr
       ...dropRoutes(want, seen, there),
       ...dropGateways(want, seen, there),
       ...dropAddrs(want, seen, there),
+      ...dropIpv6(want, seen, there),
     ]),
     ...planGuestVlans(want, seen),
     ...planRules(want, seen),

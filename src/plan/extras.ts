@@ -25,6 +25,51 @@ export function planSysctls(want: Attachment, seen: Observed): Step[] {
   });
 }
 
+/**
+ * Sysctls that were set for what is asked for no more are as they were before, unless somebody else has set them since.
+ * Only for an entry of a topology, which says all that is wanted.
+ */
+export function dropSysctls(want: Attachment, seen: Observed): Step[] {
+  const { formerSysctls = {}, want: former } = seen.record ?? {};
+  if (want.rules === undefined) return [];
+  return Object.entries(formerSysctls).flatMap(([key, was]) => {
+    const present = seen.guest.sysctls[key];
+    const isAsked = key in (want.sysctls ?? {}) || key === ipv6Switch;
+    if (isAsked || present === was || present === undefined || present !== former?.sysctls?.[key]) return [];
+    const set = (value: string): Operation => ({ do: 'sysctl.set', link: want.ifname, key, value });
+    return [
+      {
+        op: set(was),
+        because: `${key} is asked for no more: ${present} -> ${was}, as before`,
+        undo: [set(present)],
+      },
+    ];
+  });
+}
+
+/** The sysctl that switches IPv6 off, which is switched for those who ask for addresses. */
+const ipv6Switch = 'ipv6/disable_ipv6';
+
+/** The sysctls as they were, for the note: before `steps` set them, or before an earlier command did. */
+export function formerSysctls(
+  want: Attachment,
+  seen: Observed,
+  steps: readonly Step[],
+): Readonly<Record<string, string>> | undefined {
+  const noted = seen.record?.formerSysctls ?? {};
+  const found: Record<string, string> = {};
+  const keys = new Set([...Object.keys(want.sysctls ?? {}), ...(want.rules ? [] : Object.keys(noted))]);
+  for (const key of keys) {
+    const isSet = steps.some(({ op }) => op.do === 'sysctl.set' && op.key === key);
+    const was = noted[key] ?? (isSet ? seen.guest.sysctls[key] : undefined);
+    if (was !== undefined && was !== want.sysctls?.[key]) found[key] = was;
+  }
+  const isSwitched = steps.some(({ op }) => op.do === 'ipv6.enable' && op.enable);
+  const isBack = steps.some(({ op }) => op.do === 'ipv6.enable' && !op.enable);
+  if (isSwitched || (noted[ipv6Switch] !== undefined && !isBack)) found[ipv6Switch] = '1';
+  return Object.keys(found).length > 0 ? found : undefined;
+}
+
 /** Policy rules that are not there, and those of earlier that are asked for no more. */
 export function planRules(want: Attachment, seen: Observed): Step[] {
   const { rules } = want;

@@ -17,8 +17,9 @@ const plainMetric: Readonly<Record<Family, number>> = { 4: 0, 6: 1024 };
 /** INFINITY_LIFE_TIME less one: the longest that is not for ever. */
 const longestSeconds = 0xfffffffe;
 
-/** IFA_F_NODAD. */
+/** IFA_F_NODAD, and IFA_F_NOPREFIXROUTE: the kernel would leave the route behind when the address goes. */
 const ifaNodad = 0x02;
+const ifaNoPrefixRoute = 0x200;
 
 /** What is to be made of a lease. */
 export interface ApplyOptions {
@@ -117,7 +118,7 @@ function addrRequest(
     // Never without an end: one that is permanent is taken for a static one, which nobody asked for.
     validLifetime: validUntil === undefined ? longestSeconds : seconds(validUntil),
     preferredLifetime: preferredUntil === undefined ? longestSeconds : seconds(preferredUntil),
-    ...(verified?.has(cidr.ip) && { flags: ifaNodad }),
+    flags: (verified?.has(cidr.ip) ? ifaNodad : 0) | (cidr.family === 6 ? ifaNoPrefixRoute : 0),
   });
 }
 

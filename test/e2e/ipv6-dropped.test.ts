@@ -42,9 +42,12 @@ for (const disabled of ['0', '1'] as const)
 
     host.write(file(''));
     await until('the addresses are gone', () => globals(web.pid).length === 0, 30);
-    await until('all is as before', () => JSON.stringify([conf(), routes6()]) === JSON.stringify(before));
+    const isSame = (): boolean => JSON.stringify([conf(), routes6()]) === JSON.stringify(before);
+    await until('all is as before', isSame).catch(() =>
+      assert.deepEqual([conf(), routes6()], before, agent.log()),
+    );
     await until('healthy', () => host.status().every(({ state }) => state === 'healthy'));
-    assert.match(agent.log(), /accept_ra=0/);
+    await until('it is told', () => /accept_ra=0/.test(agent.log()));
     await agent.stop('SIGTERM');
     assert.equal(host.on('plan').stdout, 'nothing to do\n');
   });

@@ -96,6 +96,12 @@ test('an answer is not waited for until the end', async (t) => {
   assert.deepEqual(await probeAddress(link, '10.0.0.1', slow), { mac: macs.vb });
 });
 
+test('what the asker was itself before does not count', async (t) => {
+  const { link } = wire(t);
+  const brief = { probes: 1, spanMs: 100, ignored: new Set([macs.vb]) };
+  for (const ip of ['10.0.0.1', 'fd00::1']) assert.equal(await probeAddress(link, ip, brief), undefined);
+});
+
 test('the ARP probe is the one of arping -D, three of them', async (t) => {
   const { far, near, link } = wire(t);
   const seen = capture(t, far, 'vb', 'arp');

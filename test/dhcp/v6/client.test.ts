@@ -189,6 +189,27 @@ describe('DHCPv6 clients and real servers', { concurrency: true }, () => {
     assert.deepEqual(messages.slice(3, 6), ['reply', 'decline', 'reply']);
   });
 
+  test('an address that its own former interface still has is no duplicate', {
+    skip: needs('kea-dhcp6', 'tcpdump'),
+  }, async (t) => {
+    const lab = await lab6(t, 'f');
+    await kea(lab, short, 'fd77::50 - fd77::51');
+    runIn(lab.server, 'ip', ['addr', 'add', 'fd77::50/64', 'dev', 's0', 'nodad']);
+    const [shown] = JSON.parse(runIn(lab.server, 'ip', ['-j', 'link', 'show', 's0']).stdout) as [
+      { address: string },
+    ];
+    const { client, unbound } = client6(t, lab, { formerMacs: new Set([shown.address]) });
+    const messages = await heard(lab, async () => {
+      client.start();
+      await until('settled', () => client.isSettled, 30);
+    });
+    assert.deepEqual(
+      globals(lab.client).map(({ local, tentative }) => [local, tentative]),
+      [['fd77::50', undefined]],
+    );
+    assert.deepEqual([unbound, messages.includes('decline')], [[], false]);
+  });
+
   test('a server that gives other addresses now', { skip: needs('kea-dhcp6', 'tcpdump') }, async (t) => {
     const lab = await lab6(t, 'c');
     const former = await kea(lab, short);

@@ -151,7 +151,11 @@ export interface Watched {
 export function client6(
   t: TestContext,
   lab: Lab6,
-  over: { readonly when?: 'always' | 'asTold'; readonly rapidCommit?: boolean } = {},
+  over: {
+    readonly when?: 'always' | 'asTold';
+    readonly rapidCommit?: boolean;
+    readonly formerMacs?: ReadonlySet<string>;
+  } = {},
 ): Watched {
   const bound: Lease[] = [];
   const unbound: Watched['unbound'] = [];
@@ -159,9 +163,10 @@ export function client6(
     ifname: 'eth1',
     identity: { duid, iaid: 7, rapidCommit: over.rapidCommit ?? false, hostname: 'web' },
     when: over.when ?? 'always',
+    ...(over.formerMacs && { formerMacs: over.formerMacs }),
     openNetns: () => Netns.open(`/run/netns/${lab.client}`, lab.client),
-    bind: (guest, lease) => {
-      applyLease(guest, 'eth1', lease, { now: Date.now(), was: bound.at(-1), keepMtu: false });
+    bind: (guest, lease, verified) => {
+      applyLease(guest, 'eth1', lease, { now: Date.now(), was: bound.at(-1), keepMtu: false, verified });
       bound.push(lease);
     },
     unbind: (guest, lease, reason) => {

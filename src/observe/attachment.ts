@@ -41,7 +41,7 @@ export async function observeAttachment(
       hostEnd: seen.hostEnd,
       hadRate: had?.rate !== undefined,
       formerVlans: (had?.vlans ?? []).map(({ ifname }) => ifname),
-      formerSysctls: Object.keys(record?.formerSysctls ?? {}),
+      formerSysctls: Object.keys((options.former ?? record)?.formerSysctls ?? {}),
     }),
     group: groupOf(randomBytes(4).readUInt32LE()),
     externalIds: externalIdsOf(container),

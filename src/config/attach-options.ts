@@ -1,14 +1,6 @@
 /** The options of `pipewright attach`, read into an attachment: every value is checked here, once. */
 import { PipewrightError } from '../errors.ts';
-import {
-  everything,
-  isUnicastMac,
-  macFromText,
-  parseCidr,
-  parseIp,
-  parseMac,
-  whyNoHost,
-} from '../model/address.ts';
+import { everything, parseCidr, parseIp, whyNoHost } from '../model/address.ts';
 import {
   type AddrSpec,
   type Attachment,
@@ -24,6 +16,7 @@ import {
 } from '../model/attachment.ts';
 import type { NetworkType } from '../model/observed.ts';
 import type { DhcpOptionTexts } from './attach-dhcp.ts';
+import { bad, parseMacOption, parseMacText, parseMtu } from './attach-values.ts';
 import { checkIfname, checkPkey, checkVid, parseVids, printable } from './names.ts';
 import { type OvsOptionTexts, parseOvsOptions } from './ovs-options.ts';
 import { parseMetric, parseTable, splitRoute, whyNoDefault } from './route-words.ts';
@@ -68,10 +61,6 @@ type NetworkOptions = Pick<
 export interface NamedNetwork {
   readonly kind: Network['kind'] | undefined;
   readonly name: string;
-}
-
-function bad(option: string, text: string, why: string): PipewrightError {
-  return new PipewrightError('BAD_ARGUMENT', { op: option, subject: `"${printable(text)}"`, detail: why });
 }
 
 const kinds = ['bridge', 'ovs', 'macvlan', 'ipvlan', 'phys', 'sriov', 'ipoib', 'dummy'] as const;
@@ -415,22 +404,4 @@ function numberOf(route: string, text: string, parse: (text: string) => number |
   const read = parse(text);
   if (typeof read === 'string') throw bad('--route', route, `"${printable(text)}" ${read}`);
   return read;
-}
-
-function parseMacOption(text: string): string {
-  return text.startsWith('U:') ? macFromText(text.slice(2)) : parseMacText('--mac', text);
-}
-
-function parseMacText(option: string, text: string): string {
-  const mac = parseMac(text);
-  if (!mac || !isUnicastMac(mac))
-    throw bad(option, text, 'a MAC address is as 02:00:00:00:00:01, and not multicast; or U:TEXT');
-  return mac;
-}
-
-/** Bytes: 68 is what IPv4 needs at the least (RFC 791), 65535 the most of an IP packet. */
-function parseMtu(text: string): number {
-  const mtu = /^\d{2,5}$/.test(text) ? Number(text) : 0;
-  if (mtu < 68 || mtu > 65535) throw bad('--mtu', text, 'an MTU is a number of bytes, 68 to 65535');
-  return mtu;
 }

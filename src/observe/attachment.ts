@@ -5,7 +5,7 @@ import { randomBytes } from '../kernel/random.ts';
 import { phyOf } from '../kernel/wireless.ts';
 import { type Attachment, isInternal, isPair } from '../model/attachment.ts';
 import type { Link } from '../model/link.ts';
-import { groupOf, isOurGroup, hostIfnameFor, vlanIfnameFor } from '../model/naming.ts';
+import { groupOf, hostIfnameFor, isOurGroup, vlanIfnameFor } from '../model/naming.ts';
 import type { AttachmentRecord, Observed, ObservedHost } from '../model/observed.ts';
 import { type PortVlan, saysVlans } from '../model/port-vlan.ts';
 import { observeGuest, withAddrs } from './guest.ts';

@@ -12,8 +12,15 @@ export function leaseText({ state, lease, reason }: LeaseStatus, now: number): s
     ...(renewAt === undefined ? [] : [`T1 in ${duration(renewAt - now)}`]),
     ...(rebindAt === undefined ? [] : [`T2 in ${duration(rebindAt - now)}`]),
   ];
+  const offers = Object.entries({
+    'name servers': lease.dns,
+    search: lease.search,
+    'time servers': lease.ntp,
+  })
+    .filter(([, given]) => given.length > 0)
+    .map(([name, given]) => `${name} ${given.join(' ')}`);
   const phase = state === 'BOUND' ? [] : [state];
-  return [what, ...times, ...phase, ...(reason === undefined ? [] : [reason])].join(', ');
+  return [what, ...times, ...phase, ...(reason === undefined ? [] : [reason]), ...offers].join(', ');
 }
 
 function duration(ms: number): string {

@@ -86,7 +86,7 @@ test('without an agent: leases of both families once, what renews them, and give
   const status = host.on('status').stdout;
   assert.match(
     status,
-    /10\.77\.0\.77\/24 from 10\.77\.0\.1, \d+ s left, T1 in \d+ s, T2 in \d+ s, nobody renews it/,
+    /10\.77\.0\.77\/24 from 10\.77\.0\.1, \d+ s left, T1 in \d+ s, T2 in \d+ s, nobody renews it, name servers 10\.77\.0\.53/,
   );
   assert.match(status, /fd77::77\/128 from [0-9a-f]+, \d+ s left, .*nobody renews it/);
   const gone = await sniff(lab.server, 's0', 'udp port 547 or udp port 67', () => {

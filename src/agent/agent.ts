@@ -120,12 +120,13 @@ export class Agent {
       if (why !== this.#topologyProblem) this.#teller.tell('files', 'topology', why);
       this.#topologyProblem = why;
     }
-    this.retryNow();
+    this.#ledgers.retryNow(true);
+    this.wake();
   }
 
   /** What failed is tried again at once: something changed that may help. */
   retryNow(): void {
-    this.#ledgers.retryNow();
+    this.#ledgers.retryNow(false);
     this.wake();
   }
 

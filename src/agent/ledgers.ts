@@ -37,9 +37,9 @@ export class Ledgers {
     this.#ledgers.delete(key);
   }
 
-  /** What failed is tried again at once. */
-  retryNow(): void {
-    for (const ledger of this.#ledgers.values()) ledger.retryNow();
+  /** What failed is tried again at once. What somebody undoes again and again is not, unless it is said anew. */
+  retryNow(isSaidAnew: boolean): void {
+    for (const ledger of this.#ledgers.values()) if (isSaidAnew || !ledger.isContested) ledger.retryNow();
   }
 
   /**

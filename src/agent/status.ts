@@ -52,8 +52,8 @@ export class Ledger {
     return Math.max(0, this.#notBefore - now);
   }
 
-  get isHealthy(): boolean {
-    return this.#state === 'healthy';
+  get isContested(): boolean {
+    return this.#state === 'contested';
   }
 
   /** Nothing had to be done. */

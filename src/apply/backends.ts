@@ -17,11 +17,13 @@ export function backendsOf(host: Host): Backends {
 
 async function runOvs(host: Host, op: Extract<Operation, { do: `ovs.${string}` }>): Promise<void> {
   if (op.do === 'ovs.mirror.set' || op.do === 'ovs.mirror.del') return runMirror(host, op);
-  const [db, { addBridge, delBridge }, { addPort, delPort, setPolicing, setPortVlans }] = await Promise.all([
-    host.ovs(),
-    import('../ovs/bridge.ts'),
-    import('../ovs/port.ts'),
-  ]);
+  const [db, { addBridge, delBridge }, { addPort, delPort }, { setPolicing, setPortVlans }] =
+    await Promise.all([
+      host.ovs(),
+      import('../ovs/bridge.ts'),
+      import('../ovs/port.ts'),
+      import('../ovs/port-settings.ts'),
+    ]);
   const onlyIf =
     'onlyGroup' in op && op.onlyGroup !== undefined
       ? { onlyIf: { key: ovsMark, value: String(op.onlyGroup) } }

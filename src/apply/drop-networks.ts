@@ -1,9 +1,10 @@
 /** Takes away what was made for networks that are no more: addresses, children of NICs, sub-interfaces, empty bridges. */
 import { listAddrs } from '../kernel/netlink/addr.ts';
 import { listLinks } from '../kernel/netlink/link.ts';
+import { describe } from '../model/describe.ts';
 import type { Link } from '../model/link.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
-import { describe, type Operation } from '../model/operation.ts';
+import type { Operation } from '../model/operation.ts';
 import { lives } from '../observe/lives.ts';
 import { type DropFacts, type NetworkRecord, planDropNetwork } from '../plan/drop-network.ts';
 import { backendsOf, ovsMark } from './backends.ts';

@@ -248,7 +248,7 @@ export class UplinkExecutor {
       case 'port.del':
         return this.#delPort(op);
       case 'port.trunks': {
-        const { setPortVlans } = await import('../ovs/port.ts');
+        const { setPortVlans } = await import('../ovs/port-settings.ts');
         return setPortVlans(await this.#host.ovs(), op.nic, { trunks: op.trunks }, ovsWait);
       }
       default:

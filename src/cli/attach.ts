@@ -1,14 +1,10 @@
 /** `pipewright attach` */
+
 import { adviceOn } from '../apply/advice.ts';
 import type { AttachResult } from '../apply/attach.ts';
 import { attachLeased } from '../apply/leased.ts';
-import {
-  type AttachOptionTexts,
-  decideNetwork,
-  isWithoutGateway,
-  parseAttachment,
-  parseNetworkName,
-} from '../config/attach-options.ts';
+import { decideNetwork, parseNetworkName } from '../config/attach-network.ts';
+import { type AttachOptionTexts, isWithoutGateway, parseAttachment } from '../config/attach-options.ts';
 import { parseContainerRef } from '../config/container-ref.ts';
 import type { Container } from '../containers/container.ts';
 import { resolveContainer } from '../containers/resolve.ts';

@@ -1,8 +1,8 @@
 /** The words of moving a NIC onto a bridge: what is noted of it, what is done, and how both are written down. */
 import { type Cidr, formatCidr } from './address.ts';
+import { describe } from './describe.ts';
 import type { Addr, Link, Neigh, Nexthop, Route, Rule } from './link.ts';
-
-import { describe, type Operation, type PortVlanOp } from './operation.ts';
+import type { Operation, PortVlanOp } from './operation.ts';
 import type { PortVlan } from './port-vlan.ts';
 
 /** The bridge that a NIC becomes the uplink of. */

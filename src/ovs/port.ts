@@ -170,7 +170,7 @@ export function addPortChange(port: NewPort & { readonly bridge: string }): Chan
   };
 }
 
-const ethtypeKey = 'qinq-ethtype';
+export const ethtypeKey = 'qinq-ethtype';
 
 /** Inserts for the port and its interface, and the port's way into the bridge. */
 function portRows(port: NewPort & { readonly bridge: string }): Operation[] {
@@ -274,55 +274,6 @@ export async function delPort(
   return await guarded(db, { about, steps }, wait);
 }
 
-/** What {@link setPortVlans} sets. */
-interface NewPortVlans {
-  readonly tag?: number | null;
-  readonly trunks?: readonly number[];
-  readonly vlanMode?: string | null;
-  readonly cvlans?: readonly number[];
-  readonly qinqEthtype?: string | null;
-}
-
-/**
- * Sets the VLANs of a port: `ovs-vsctl set port PORT tag=TAG trunks=VID,VID`. What is absent stays; null and an empty list
- * take the setting away. Throws OVS_REFUSED (ENOENT) when there is no such port.
- */
-export async function setPortVlans(
-  db: Ovsdb,
-  port: string,
-  { tag, trunks, vlanMode, cvlans, qinqEthtype }: NewPortVlans,
-  wait: Wait = defaultWait,
-): Promise<void> {
-  const about = { op: 'ovs.port.change', subject: port };
-  const operation: Operation = {
-    op: 'update',
-    table: 'Port',
-    where: [['name', '==', port]],
-    row: {
-      ...(tag === undefined ? {} : { tag: tag ?? setOf([]) }),
-      ...(trunks === undefined ? {} : { trunks: setOf(trunks) }),
-      ...(vlanMode === undefined ? {} : { vlan_mode: vlanMode ?? setOf([]) }),
-      ...(cvlans === undefined ? {} : { cvlans: setOf(cvlans) }),
-    },
-  };
-  // Of other_config, which others may use as well, the one entry.
-  const ethtype: Operation = {
-    op: 'mutate',
-    table: 'Port',
-    where: [['name', '==', port]],
-    mutations: [
-      ['other_config', 'delete', setOf([ethtypeKey])],
-      ['other_config', 'insert', mapOf(qinqEthtype ? { [ethtypeKey]: qinqEthtype } : {})],
-    ],
-  };
-  const operations = qinqEthtype === undefined ? [operation] : [operation, ethtype];
-  const steps = operations.map((one) => ({ operation: one }));
-  const [updated] = await commit(db, { about, steps }, wait);
-  if ((updated?.count ?? 0) === 0) {
-    throw new PipewrightError('OVS_REFUSED', { ...about, errno: 'ENOENT', detail: 'no such port' });
-  }
-}
-
 /**
  * The ports that have this external_ids key (with this value, when one is given), for cleaning up:
  * `ovs-vsctl find port external_ids:KEY=VALUE`. Without a value, all ports are read.
@@ -377,28 +328,6 @@ function portOf(port: Row, bridge: string, iface: Row): OvsPort {
 
 function selectWhere(table: string, where: readonly Condition[], columns: readonly string[]): Operation {
   return { op: 'select', table, where, columns };
-}
-
-/**
- * Limits what the port takes from its link: `ovs-vsctl set interface PORT ingress_policing_rate=RATE ...`, in kbit/s and kbit;
- * 0 and 0 for no limit. Throws OVS_REFUSED (ENOENT) when there is no such port.
- */
-export async function setPolicing(
-  db: Ovsdb,
-  port: string,
-  { rate, burst }: { readonly rate: number; readonly burst: number },
-  wait: Wait = defaultWait,
-): Promise<void> {
-  const about = { op: 'ovs.policing.set', subject: port };
-  const operation: Operation = {
-    op: 'update',
-    table: 'Interface',
-    where: [['name', '==', port]],
-    row: { ingress_policing_rate: rate, ingress_policing_burst: burst },
-  };
-  const [updated] = await commit(db, { about, steps: [{ operation }] }, wait);
-  if ((updated?.count ?? 0) === 0)
-    throw new PipewrightError('OVS_REFUSED', { ...about, errno: 'ENOENT', detail: 'no such port' });
 }
 
 /** A guard: the bridge exists. */

@@ -1,7 +1,8 @@
 // What only ports of Open vSwitch have: as options of `pipewright attach`, and in a topology file.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { decideNetwork, parseAttachment, parseNetworkName } from '../../src/config/attach-options.ts';
+import { decideNetwork, parseNetworkName } from '../../src/config/attach-network.ts';
+import { parseAttachment } from '../../src/config/attach-options.ts';
 import { parseOvsOptions } from '../../src/config/ovs-options.ts';
 import { parseRate } from '../../src/config/rate.ts';
 import { parseTopology } from '../../src/config/topology/load.ts';

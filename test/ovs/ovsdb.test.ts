@@ -9,7 +9,8 @@ import type { PipewrightError } from '../../src/errors.ts';
 import { addBridge, getBridge } from '../../src/ovs/bridge.ts';
 import { usableDatapath } from '../../src/ovs/datapath.ts';
 import { Ovsdb } from '../../src/ovs/ovsdb.ts';
-import { addPort, getPort, setPortVlans } from '../../src/ovs/port.ts';
+import { addPort, getPort } from '../../src/ovs/port.ts';
+import { setPortVlans } from '../../src/ovs/port-settings.ts';
 import { OvsdbWatch } from '../../src/ovs/watch.ts';
 import { OwnServer, run } from './support.ts';
 

@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { addBridge } from '../../src/ovs/bridge.ts';
 import { Ovsdb } from '../../src/ovs/ovsdb.ts';
-import { addPort, delPort, getPort, listPortsBy, setPortVlans } from '../../src/ovs/port.ts';
+import { addPort, delPort, getPort, listPortsBy } from '../../src/ovs/port.ts';
+import { setPortVlans } from '../../src/ovs/port-settings.ts';
 import { find, ownBridges, ownVeths, portsOf, run, whyNoOvs } from './support.ts';
 
 const skip = whyNoOvs() ?? false;

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseCidr } from '../../src/model/address.ts';
+import { describe as commandOf } from '../../src/model/describe.ts';
 import type { Addr, Link } from '../../src/model/link.ts';
 import { groupOf } from '../../src/model/naming.ts';
-import { describe as commandOf } from '../../src/model/operation.ts';
 import { type DropFacts, type NetworkRecord, planDropNetwork } from '../../src/plan/drop-network.ts';
 
 const link = (name: string, more: Partial<Link> = {}): Link => ({

@@ -4,9 +4,10 @@ import test from 'node:test';
 import fc from 'fast-check';
 import { addressBits, broadcastOf, formatCidr, networkOf } from '../../src/model/address.ts';
 import type { AddrSpec, Attachment, Network } from '../../src/model/attachment.ts';
+import { describe } from '../../src/model/describe.ts';
 import type { Link, Route } from '../../src/model/link.ts';
 import type { Observed } from '../../src/model/observed.ts';
-import { describe, type Operation, type Step } from '../../src/model/operation.ts';
+import type { Operation, Step } from '../../src/model/operation.ts';
 import { planAttach } from '../../src/plan/plan.ts';
 import { addr, earlier, link, now, recordOf, route, seen, wanted } from './support.ts';
 

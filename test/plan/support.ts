@@ -1,10 +1,11 @@
 // What tests of plans are made from: a host, a container, links, addresses; and plans as the commands that a person would type.
 import { broadcastOf, parseCidr, parseIp } from '../../src/model/address.ts';
 import type { AddrSpec, Attachment } from '../../src/model/attachment.ts';
+import { describe } from '../../src/model/describe.ts';
 import type { Addr, Link, Route } from '../../src/model/link.ts';
 import { groupOf } from '../../src/model/naming.ts';
 import type { AttachmentRecord, LinkWithAddrs, Observed } from '../../src/model/observed.ts';
-import { describe, type Step } from '../../src/model/operation.ts';
+import type { Step } from '../../src/model/operation.ts';
 
 /** The group of the transaction that is planned, and that of an earlier one. */
 export const now = groupOf(1);

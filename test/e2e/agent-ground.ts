@@ -147,6 +147,17 @@ export async function agentHost(t: TestContext, name: string): Promise<AgentHost
   return host;
 }
 
+/** Applies it, and finds nothing left to do. */
+export function applied(host: AgentHost, yaml: string): string {
+  host.write(yaml);
+  const ran = host.on('apply', '--yes');
+  assert.equal(ran.code, 0, ran.stdout + ran.stderr);
+  const again = host.on('plan');
+  assert.equal(again.code, 0, again.stdout + again.stderr);
+  assert.equal(again.stdout, 'nothing to do\n');
+  return ran.stdout;
+}
+
 /** How many were started. */
 let agents = 0;
 

@@ -2,14 +2,11 @@
 import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import test, { type TestContext } from 'node:test';
-import { formatVlan, inRows } from '../../src/model/port-vlan.ts';
 import {
   type Container,
   cidrs,
   ensureImage,
   ipLink,
-  type Json,
-  jsonIn,
   linkExists,
   ping,
   plainNetns,
@@ -18,7 +15,7 @@ import {
   skipUnless,
 } from '../lab.ts';
 import { agentHost, soon } from './agent-ground.ts';
-import { changesBy, emptyGuest, nicOn, type OwnHost, ownHost, reaches } from './support.ts';
+import { changesBy, emptyGuest, nicOn, type OwnHost, ownHost, reaches, vlansOf } from './support.ts';
 
 interface Guest {
   readonly name: string;
@@ -29,18 +26,6 @@ interface Guest {
 interface Ground {
   readonly host: OwnHost;
   readonly guests: readonly [Guest, Guest, Guest, Guest];
-}
-
-/** `bridge vlan show dev PORT`, as `100 pvid untagged`, and of VLANs in a row the first and last. */
-function vlansOf(host: { readonly name: string }, port: string): string[] {
-  const [found] = jsonIn<Json>(host.name, 'bridge', ['-j', 'vlan', 'show', 'dev', port]);
-  const vlans = (found?.vlans ?? []) as { vlan: number; flags?: string[] }[];
-  const rows = vlans.map(({ vlan, flags = [] }) => ({
-    vid: vlan,
-    pvid: flags.includes('PVID'),
-    untagged: flags.includes('Egress Untagged'),
-  }));
-  return inRows(rows).map(formatVlan);
 }
 
 const portOf = (guest: Guest): string => `veth1pl${guest.pid}`;

@@ -13,7 +13,7 @@ import {
   runIn,
   skipUnless,
 } from '../lab.ts';
-import { type AgentHost, agentHost, soon, startOvs } from './agent-ground.ts';
+import { type AgentHost, agentHost, applied, soon, startOvs } from './agent-ground.ts';
 import { defaults, reaches } from './support.ts';
 
 /** `ovs-vsctl get TABLE RECORD COLUMN`; empty when there is none. */
@@ -34,14 +34,6 @@ const waits = async (isSo: () => boolean, why: () => string): Promise<void> => {
   assert.ok((await soon(isSo, 20_000)) !== undefined, why());
 };
 
-function apply(host: AgentHost, yaml: string): string {
-  host.write(yaml);
-  const ran = host.on('apply', '--yes');
-  assert.equal(ran.code, 0, ran.stdout + ran.stderr);
-  assert.equal(host.on('plan').stdout, 'nothing to do\n');
-  return ran.stdout;
-}
-
 test('internal ports of Open vSwitch', async (t) => {
   if (skipUnless(t, 'root', 'docker', 'ovs')) return;
   const host = await agentHost(t, 'int');
@@ -56,7 +48,7 @@ attachments:
 `;
 
   await t.test('made, with a tag, a MAC address, an address and a default route', () => {
-    const said = apply(host, file('mode: internal, vlan: 100'));
+    const said = applied(host, file('mode: internal, vlan: 100'));
     assert.match(said, new RegExp(`add-port ovs0 ${port} tag=100 -- set interface ${port} type=internal`));
     assert.match(said, new RegExp(`ip link set ${port} netns GUEST name pwta`));
     assert.equal(get(host, 'interface', port, 'type'), 'internal');
@@ -71,23 +63,23 @@ attachments:
 
   await t.test('VLANs are changed in place; a pair instead of it, and back', () => {
     const index = ipLink(a.pid, 'pwta')?.ifindex;
-    apply(host, file('mode: internal, vlan: 100', ', vlan: 200'));
+    applied(host, file('mode: internal, vlan: 100', ', vlan: 200'));
     assert.equal(get(host, 'port', port, 'tag'), '200');
     assert.ok(!ping(a.pid, '10.1.0.2'));
-    apply(host, file('mode: internal, vlan: 100', ', vlan: 100, trunks: [300]'));
+    applied(host, file('mode: internal, vlan: 100', ', vlan: 100, trunks: [300]'));
     assert.equal(get(host, 'port', port, 'vlan_mode'), 'native-untagged');
     assert.equal(ipLink(a.pid, 'pwta')?.ifindex, index);
-    const said = apply(host, file('mode: internal, vlan: 100', ', mode: veth'));
+    const said = applied(host, file('mode: internal, vlan: 100', ', mode: veth'));
     assert.match(said, new RegExp(`made anew, kind: ${kind} -> veth`));
     assert.equal(kindOf(a, 'pwta'), 'veth');
     assert.equal(portsOf(host).length, 2);
     assert.ok(reaches(a.pid, '10.1.0.2'));
-    assert.match(apply(host, file('vlan: 100', ', mode: internal')), /made anew, kind: veth -> internal/);
+    assert.match(applied(host, file('vlan: 100', ', mode: internal')), /made anew, kind: veth -> internal/);
     assert.equal(kindOf(a, 'pwta'), kind);
     assert.equal(kindOf(b, 'pwtb'), 'veth');
     assert.equal(portsOf(host).length, 2);
     assert.ok(reaches(a.pid, '10.1.0.2'));
-    apply(host, file('mode: internal, vlan: 100'));
+    applied(host, file('mode: internal, vlan: 100'));
     assert.ok(reaches(a.pid, '10.1.0.2'));
   });
 

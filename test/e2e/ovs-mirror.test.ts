@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { type Container, cidrs, ipLink, ping, run, runContainer, runIn, skipUnless, sniff } from '../lab.ts';
-import { type AgentHost, agentHost, soon, startOvs } from './agent-ground.ts';
+import { type AgentHost, agentHost, applied, soon, startOvs } from './agent-ground.ts';
 import { reaches } from './support.ts';
 
 const vsctl = (host: AgentHost, ...args: readonly string[]): string =>
@@ -12,14 +12,6 @@ const mirrorsOf = (host: AgentHost): string[] =>
   vsctl(host, '--bare', '--columns=name', 'list', 'mirror').split('\n').filter(Boolean).sort();
 
 const portOf = ({ pid }: Container): string => `veth1pl${pid}`;
-
-function apply(host: AgentHost, yaml: string): string {
-  host.write(yaml);
-  const ran = host.on('apply', '--yes');
-  assert.equal(ran.code, 0, ran.stdout + ran.stderr);
-  assert.equal(host.on('plan').stdout, 'nothing to do\n');
-  return ran.stdout;
-}
 
 test('a port of Open vSwitch that gets copies', async (t) => {
   if (skipUnless(t, 'root', 'docker', 'ovs', 'program:tcpdump')) return;
@@ -47,19 +39,19 @@ attachments:
   };
 
   await t.test('of all that passes the bridge', async () => {
-    const said = apply(host, file(', mirror: all'));
+    const said = applied(host, file(', mirror: all'));
     assert.match(said, new RegExp(`create mirror name=${portOf(c)} select-all=true output-port=@p`));
     assert.match(said, /gets a copy of what passes the bridge/);
     assert.deepEqual(await seen(), ['100 request', '100 reply']);
   });
 
   await t.test('of some, one way, in some VLANs; edits are made in place', async () => {
-    const said = apply(host, file(`, mirror: { of: [${a.name}/eth1], vlans: [100] }`));
+    const said = applied(host, file(`, mirror: { of: [${a.name}/eth1], vlans: [100] }`));
     assert.match(said, new RegExp(`mirror: all -> src ${portOf(a)} dst ${portOf(a)} vlans 100`));
     assert.deepEqual(await seen(), ['100 request', '100 reply']);
-    apply(host, file(`, mirror: { of: [${a.name}], vlans: [200] }`));
+    applied(host, file(`, mirror: { of: [${a.name}], vlans: [200] }`));
     assert.deepEqual(await seen(), []);
-    apply(host, file(`, mirror: { of: [port:nothing, ${a.name}], direction: src }`));
+    applied(host, file(`, mirror: { of: [port:nothing, ${a.name}], direction: src }`));
     const columns = ['select_src_port', 'select_dst_port'].map((column) =>
       vsctl(host, 'get', 'mirror', portOf(c), column),
     );
@@ -115,7 +107,7 @@ attachments:
     run('docker', ['rm', '-f', c.name]);
     // The kernel takes its time for a namespace that nobody uses.
     host.run('ip', ['link', 'del', portOf(c)], { expect: 'any' });
-    const said = apply(
+    const said = applied(
       host,
       `networks: { lan: { kind: ovs, bridge: ovs0, vlan: 100 } }
 attachments: [{ container: ${a.name}, network: lan, addresses: 10.1.0.1/24, policing: { rate: 10mbit, burst: 1mbit } }]`,
@@ -129,7 +121,7 @@ attachments: [{ container: ${a.name}, network: lan, addresses: 10.1.0.1/24, poli
         .map((column) => vsctl(host, 'get', 'interface', portOf(a), column))
         .join(' ');
     const wants = (own: string): string =>
-      apply(
+      applied(
         host,
         `networks: { lan: { kind: ovs, bridge: ovs0, vlan: 100 } }
 attachments: [{ container: ${a.name}, network: lan, addresses: 10.1.0.1/24${own} }]`,
@@ -148,7 +140,7 @@ attachments: [{ container: ${a.name}, network: lan, addresses: 10.1.0.1/24${own}
     const mode = 'vlan: 300, vlanMode: dot1q-tunnel, cvlans: [10], qinqEthtype: 802.1q';
     const yaml = `networks: { lan: { kind: ovs, bridge: ovs0, ${mode} } }
 attachments: [{ container: ${a.name}, network: lan, addresses: 10.1.0.1/24 }]`;
-    assert.match(apply(host, yaml), /ovs-vsctl set Open_vSwitch \. other_config:vlan-limit=2/);
+    assert.match(applied(host, yaml), /ovs-vsctl set Open_vSwitch \. other_config:vlan-limit=2/);
     const port = vsctl(host, 'get', 'interface', portOf(a), 'ofport');
     const trace = (vid: number): string => {
       const flow = `in_port=${port},dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:02,dl_vlan=${vid},dl_vlan_pcp=0`;
@@ -175,7 +167,7 @@ attachments:
 `;
 
   await t.test('each on a port of its own, reached from its VLAN only', () => {
-    const said = apply(host, file());
+    const said = applied(host, file());
     assert.match(said, /add-port ovs0 ovs0\.100 tag=100 -- set interface ovs0\.100 type=internal/);
     assert.equal(vsctl(host, 'get', 'port', 'ovs0.200', 'tag'), '200');
     assert.equal(vsctl(host, 'get', 'port', 'ovs0', 'tag'), '[]');
@@ -199,14 +191,14 @@ attachments:
   await t.test('what is changed is put right; another VLAN; no more', async () => {
     vsctl(host, 'set', 'port', 'ovs0.100', 'tag=7');
     host.run('sysctl', ['-w', `net.ipv4.conf.${portOf(a)}.arp_ignore=0`]);
-    assert.match(apply(host, file()), /tag: 7 -> 100[\s\S]*arp_ignore=8/);
+    assert.match(applied(host, file()), /tag: 7 -> 100[\s\S]*arp_ignore=8/);
     vsctl(host, 'del-port', 'ovs0.100');
-    apply(host, file());
+    applied(host, file());
     assert.ok(reaches(host.name, '10.1.0.1'));
-    apply(host, file(300));
+    applied(host, file(300));
     assert.equal(ipLink(host.name, 'ovs0.200'), undefined);
     assert.ok(reaches(host.name, '10.2.0.1'));
-    apply(host, 'networks: { plain: { kind: ovs, bridge: ovs0, hostAddress: 10.3.0.254/24 } }');
+    applied(host, 'networks: { plain: { kind: ovs, bridge: ovs0, hostAddress: 10.3.0.254/24 } }');
     assert.equal(vsctl(host, 'list-ports', 'ovs0'), '');
     host.pipewright(['destroy']);
     assert.equal(vsctl(host, 'list-br'), '');

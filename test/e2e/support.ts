@@ -3,10 +3,13 @@ import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { formatVlan, inRows } from '../../src/model/port-vlan.ts';
 import {
   type Container,
   ipLinks,
   ipRoutes,
+  type Json,
+  jsonIn,
   nsenter,
   ping,
   plainNetns,
@@ -203,6 +206,18 @@ export async function runCases(t: TestContext, ground: Ground, cases: Cases<Grou
 export async function until(isSo: () => boolean): Promise<void> {
   const deadline = Date.now() + 15_000;
   while (!isSo() && Date.now() < deadline) await sleep(20);
+}
+
+/** `bridge vlan show dev PORT`, as `100 pvid untagged`, and of VLANs in a row the first and last. */
+export function vlansOf(host: { readonly name: string }, port: string): string[] {
+  const [found] = jsonIn<Json>(host.name, 'bridge', ['-j', 'vlan', 'show', 'dev', port]);
+  const vlans = (found?.vlans ?? []) as { vlan: number; flags?: string[] }[];
+  const rows = vlans.map(({ vlan, flags = [] }) => ({
+    vid: vlan,
+    pvid: flags.includes('PVID'),
+    untagged: flags.includes('Egress Untagged'),
+  }));
+  return inRows(rows).map(formatVlan);
 }
 
 /** Whether one of three echo requests is answered: a machine under load is slow to learn where an address is. */

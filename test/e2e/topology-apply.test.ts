@@ -15,7 +15,7 @@ import {
   runIn,
   skipUnless,
 } from '../lab.ts';
-import { type AgentHost, agentHost } from './agent-ground.ts';
+import { type AgentHost, agentHost, applied } from './agent-ground.ts';
 import { changesBy, clear, connected, defaults, linkNames, nicOn } from './support.ts';
 
 interface Ground {
@@ -43,17 +43,6 @@ function file(
 const on = (container: Container, rest: string): string =>
   `{ container: ${container.name}, network: lan, ${rest} }`;
 
-/** Applies it, and finds nothing left to do. */
-function made(host: AgentHost, yaml: string): string {
-  host.write(yaml);
-  const ran = host.on('apply', '--yes');
-  assert.equal(ran.code, 0, ran.stdout + ran.stderr);
-  const again = host.on('plan');
-  assert.equal(again.code, 0, again.stdout + again.stderr);
-  assert.equal(again.stdout, 'nothing to do\n');
-  return ran.stdout;
-}
-
 const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<void>> = {
   'plan says 2 and changes nothing, apply makes it, status is well, destroy leaves everything as before': ({
     host,
@@ -76,7 +65,7 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
         }),
         [],
       );
-      made(host, yaml);
+      applied(host, yaml);
       assert.deepEqual(cidrs(a.pid, 'eth1'), ['10.1.0.1/24']);
       assert.deepEqual(cidrs(host.name, 'br0'), ['10.1.0.254/24']);
       assert.deepEqual(defaults(b.pid), ['via 10.1.0.254 dev eth1']);
@@ -120,7 +109,7 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
       "addresses: 10.1.0.9/24, mac: '02:00:00:00:00:09'",
     ];
     const seen = variants.map((rest) => {
-      made(host, file([lan], [on(a, rest)]));
+      applied(host, file([lan], [on(a, rest)]));
       return ipLink(a.pid, 'eth1')?.ifindex;
     });
     assert.equal(new Set(seen).size, 1, `re-created: ${seen.join(' ')}`);
@@ -137,7 +126,7 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
 
   'what an edit takes out of the file goes': ({ host, a }) => {
     const bare = file([lan], [on(a, 'addresses: 10.1.0.1/24')]);
-    made(host, bare);
+    applied(host, bare);
     const look = (): unknown => ({
       routes: connected(a.pid),
       defaults: defaults(a.pid),
@@ -152,9 +141,9 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
       'rules: [{ from: 10.1.0.1, table: 100, priority: 1000 }]',
       'rules: [{ to: 10.9.0.0/16, table: 101, priority: 1001 }]',
     ]) {
-      made(host, file([lan], [on(a, `addresses: 10.1.0.1/24, ${rest}`)]));
+      applied(host, file([lan], [on(a, `addresses: 10.1.0.1/24, ${rest}`)]));
       assert.notDeepEqual(look(), before, rest);
-      made(host, bare);
+      applied(host, bare);
       assert.deepEqual(look(), before, rest);
     }
   },
@@ -163,11 +152,11 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
     const other = 'other: { kind: bridge, bridge: br1, subnet: 10.2.0.0/24, hostAddress: 10.2.0.254/24 }';
     const onOther = `{ container: ${a.name}, network: other, ifname: eth2, addresses: 10.2.0.1/24 }`;
     const both = [on(a, 'addresses: 10.1.0.1/24'), on(b, 'addresses: 10.1.0.2/24')];
-    made(host, file([lan, other], [...both, onOther]));
-    made(host, file([lan, other], both));
+    applied(host, file([lan, other], [...both, onOther]));
+    applied(host, file([lan, other], both));
     assert.equal(linkExists(a.pid, 'eth2'), false);
     assert.equal(linkExists(host.name, 'br1'), true);
-    made(host, file([lan], both.slice(1)));
+    applied(host, file([lan], both.slice(1)));
     assert.equal(linkExists(host.name, 'br1'), false);
     assert.deepEqual(linkNames(a.pid), []);
     assert.deepEqual(cidrs(b.pid, 'eth1'), ['10.1.0.2/24']);
@@ -180,13 +169,13 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
     b,
   }) => {
     const both = [on(a, 'addresses: 10.1.0.1/24'), on(b, 'addresses: 10.1.0.2/24')];
-    made(host, file([lan], both));
+    applied(host, file([lan], both));
     const index = ipLink(a.pid, 'eth1')?.ifindex;
-    made(host, file([lan.replace('br0', 'br1')], both));
+    applied(host, file([lan.replace('br0', 'br1')], both));
     assert.equal(linkExists(host.name, 'br0'), false);
     assert.equal(ipLink(a.pid, 'eth1')?.ifindex, index);
     assert.ok(ping(host.name, '10.1.0.1', 3));
-    made(host, file([lan.replace('br0', 'br1').replace(', hostAddress: 10.1.0.254/24', '')], both));
+    applied(host, file([lan.replace('br0', 'br1').replace(', hostAddress: 10.1.0.254/24', '')], both));
     assert.deepEqual(cidrs(host.name, 'br1'), []);
     assert.equal(host.links().length, 3);
   },
@@ -233,7 +222,7 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
     assert.match(kept.stdout, /FROM\s+TO\s+PROBE\s+EXPECTED\s+SEEN/);
     assert.match(kept.stdout, /not reachable\s+reachable !/);
     assert.deepEqual(cidrs(a.pid, 'eth1'), ['10.1.0.1/24']);
-    made(host, file([lan], both, [`${a.name} -> ${b.name}`, `${a.name} -/-> ${b.name} tcp/81`]));
+    applied(host, file([lan], both, [`${a.name} -> ${b.name}`, `${a.name} -/-> ${b.name} tcp/81`]));
   },
 
   'an edit that is taken back leaves the attachments as they were': ({ host, a, b }) => {
@@ -241,13 +230,13 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
       on(a, `addresses: 10.1.0.1/24${mtu}`),
       on(b, `addresses: 10.1.0.2/24${mtu}`),
     ];
-    made(host, file([lan], both('')));
+    applied(host, file([lan], both('')));
     host.write(file([lan], both(', mtu: 1400'), [`${a.name} -/-> ${b.name}`]));
     const changes = changesBy(host, [a.pid, b.pid], () => {
       assert.equal(host.on('apply', '--yes', '--rollback').code, 1);
     });
     assert.deepEqual(changes, []);
-    made(host, file([lan], both('')));
+    applied(host, file([lan], both('')));
   },
 
   'an address that was given out is given again to the container of that name': ({ host, a }, t) => {
@@ -273,24 +262,24 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
       [`{ container: '${name}', network: lan, addresses: auto }`, on(a, 'addresses: auto')],
     );
     const first = start();
-    made(host, yaml);
+    applied(host, yaml);
     const given = cidrs(first, 'eth1');
     assert.match(given.join(), /^10\.1\.0\.1[01]\d\/24$/);
     assert.notDeepEqual(cidrs(a.pid, 'eth1'), given);
     run('docker', ['rm', '-f', name]);
-    made(host, yaml);
+    applied(host, yaml);
     assert.equal(host.links().length, 2);
-    made(host, yaml);
+    applied(host, yaml);
     const second = start();
-    made(host, yaml);
+    applied(host, yaml);
     assert.deepEqual(cidrs(second, 'eth1'), given);
   },
 
   'containers are selected by pattern and by label': ({ host, a, b }) => {
     const range = 'lan: { kind: bridge, bridge: br0, subnet: 10.1.0.0/24, range: 10.1.0.100-10.1.0.119 }';
-    made(host, file([range], [`{ container: 'pwt-tp?-${process.pid}', network: lan, addresses: auto }`]));
+    applied(host, file([range], [`{ container: 'pwt-tp?-${process.pid}', network: lan, addresses: auto }`]));
     assert.equal(cidrs(a.pid, 'eth1').length + cidrs(b.pid, 'eth1').length, 2);
-    made(host, file([range], [`{ container: { label: pwt.role=db }, network: lan, addresses: auto }`]));
+    applied(host, file([range], [`{ container: { label: pwt.role=db }, network: lan, addresses: auto }`]));
     assert.deepEqual([linkNames(a.pid), linkNames(b.pid)], [[], ['eth1']]);
   },
 
@@ -302,8 +291,8 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
     const range = lan.replace(' }', ', range: 10.1.0.100-10.1.0.150 }');
     const route = '10.9.0.0/16 via 10.1.0.99';
     const rate = 'rate: { in: 8mbit, out: 8mbit }';
-    made(host, file([range], [on(a, `addresses: 10.1.0.1/24, routes: [${route}], ${rate}`)]));
-    made(host, file([range], [on(a, 'addresses: auto')]));
+    applied(host, file([range], [on(a, `addresses: 10.1.0.1/24, routes: [${route}], ${rate}`)]));
+    applied(host, file([range], [on(a, 'addresses: auto')]));
     assert.match(cidrs(a.pid, 'eth1').join(), /^10\.1\.0\.1\d\d\/24$/);
     assert.deepEqual(
       ipRoutes(a.pid).map(({ dst }) => dst),
@@ -321,10 +310,10 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
     const before = host.links();
     const network = 'lan: { kind: macvlan, uplink: nic0, subnet: 10.1.0.0/24, hostAddress: 10.1.0.254/24 }';
     const yaml = file([network], [on(a, 'addresses: 10.1.0.1/24')]);
-    made(host, yaml);
+    applied(host, yaml);
     assert.equal(ipLink(host.name, 'pwh-lan')?.linkinfo?.info_kind, 'macvlan');
     assert.ok(ping(host.name, '10.1.0.1', 3));
-    made(host, yaml.replace('10.1.0.254/24', '10.1.0.253/24'));
+    applied(host, yaml.replace('10.1.0.254/24', '10.1.0.253/24'));
     assert.deepEqual(cidrs(host.name, 'pwh-lan'), ['10.1.0.253/24']);
     host.pipewright(['destroy']);
     assert.deepEqual(host.links(), before);
@@ -342,7 +331,7 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
     host.ip('addr', 'add', '10.1.0.254/24', 'dev', 'br0');
     runIn(b.pid, 'ip', ['link', 'add', 'eth7', 'type', 'veth', 'peer', 'name', 'foreign']);
     const changes = changesBy(host, [a.pid, b.pid], () => {
-      made(host, file([lan], [on(a, 'addresses: 10.1.0.1/24'), on(b, 'addresses: 10.1.0.2/24')]));
+      applied(host, file([lan], [on(a, 'addresses: 10.1.0.1/24'), on(b, 'addresses: 10.1.0.2/24')]));
       host.pipewright(['destroy']);
     });
     assert.deepEqual(changes, []);

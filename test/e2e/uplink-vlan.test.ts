@@ -2,13 +2,10 @@
 // host is reached without one.
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
-import { formatVlan, inRows } from '../../src/model/port-vlan.ts';
 import {
   capability,
   ensureImage,
   ipLink,
-  type Json,
-  jsonIn,
   ping,
   plainNetns,
   runContainer,
@@ -17,7 +14,7 @@ import {
   sniff,
 } from '../lab.ts';
 import { soon, startOvs } from './agent-ground.ts';
-import { line, reaches } from './support.ts';
+import { line, reaches, vlansOf } from './support.ts';
 import {
   at,
   difference,
@@ -27,18 +24,6 @@ import {
   type UplinkGround,
   uplinkGround,
 } from './uplink-ground.ts';
-
-/** `bridge vlan show dev PORT` */
-function vlansOf({ host }: UplinkGround, port: string): string[] {
-  const [found] = jsonIn<Json>(host.name, 'bridge', ['-j', 'vlan', 'show', 'dev', port]);
-  const vlans = (found?.vlans ?? []) as { vlan: number; flags?: string[] }[];
-  const rows = vlans.map(({ vlan, flags = [] }) => ({
-    vid: vlan,
-    pvid: flags.includes('PVID'),
-    untagged: flags.includes('Egress Untagged'),
-  }));
-  return inRows(rows).map(formatVlan);
-}
 
 const filters = ({ host }: UplinkGround): unknown =>
   ipLink(host.name, 'br0')?.linkinfo?.info_data?.vlan_filtering;
@@ -74,14 +59,14 @@ test('trunks of a Linux bridge: made, changed, taken back', async (t) => {
   const transfer = await startTransfer(ground, 5800);
   host.pipewright(add('--trunks', '100'));
   assert.equal(filters(ground), 1);
-  assert.deepEqual(vlansOf(ground, 'eth0'), ['1 pvid untagged', '100']);
+  assert.deepEqual(vlansOf(ground.host, 'eth0'), ['1 pvid untagged', '100']);
   assert.ok(ping(router, at.host, 5) && ping(host.name, at.router6, 5));
   const [red, blue] = [await connect(t, ground, 'uvta', 100), await connect(t, ground, 'uvtb', 200)];
   assert.ok(reaches(red, '10.100.0.1'));
   assert.ok(!ping(blue, '10.200.0.1'), 'the limit is not widened by what is connected');
   assert.match(host.pipewright(add('--trunks', '100')).stdout, /nothing to do/);
   assert.match(host.pipewright(add('--trunks', '200')).stdout, /bridge vlan del dev eth0 vid 100/);
-  assert.deepEqual(vlansOf(ground, 'eth0'), ['1 pvid untagged', '200']);
+  assert.deepEqual(vlansOf(ground.host, 'eth0'), ['1 pvid untagged', '200']);
   assert.ok(reaches(blue, '10.200.0.1') && !ping(red, '10.100.0.1'));
   host.pipewright(['detach', `pid:${red}`]);
   host.pipewright(['detach', `pid:${blue}`]);
@@ -98,10 +83,10 @@ test('without a limit the uplink carries what is used on the bridge, before and 
   tagLan(ground, 100, 200);
   const red = await connect(t, ground, 'uvua', 100);
   host.pipewright(add());
-  assert.deepEqual(vlansOf(ground, 'eth0'), ['1 pvid untagged', '100']);
+  assert.deepEqual(vlansOf(ground.host, 'eth0'), ['1 pvid untagged', '100']);
   assert.ok(reaches(red, '10.100.0.1'));
   const blue = await connect(t, ground, 'uvub', 200);
-  assert.deepEqual(vlansOf(ground, 'eth0'), ['1 pvid untagged', '100', '200']);
+  assert.deepEqual(vlansOf(ground.host, 'eth0'), ['1 pvid untagged', '100', '200']);
   assert.ok(reaches(blue, '10.200.0.1') && !ping(blue, '10.100.0.1'));
   const { lines } = await sniff(router, 'lan', '', async () => {
     ping(red, '10.100.0.1');
@@ -113,9 +98,9 @@ test('without a limit the uplink carries what is used on the bridge, before and 
   );
   // Taken off, and put on again by the undo, it carries the same.
   host.pipewright(['uplink', 'remove', 'eth0', '--confirm', '4s']);
-  assert.deepEqual(vlansOf(ground, 'eth0'), []);
-  await soon(() => vlansOf(ground, 'eth0').length === 3, patience);
-  assert.deepEqual(vlansOf(ground, 'eth0'), ['1 pvid untagged', '100', '200']);
+  assert.deepEqual(vlansOf(ground.host, 'eth0'), []);
+  await soon(() => vlansOf(ground.host, 'eth0').length === 3, patience);
+  assert.deepEqual(vlansOf(ground.host, 'eth0'), ['1 pvid untagged', '100', '200']);
 });
 
 test('a bridge that somebody else made is switched only when the user says so, and switched back', async (t) => {
@@ -155,14 +140,14 @@ attachments:
   const made = host.on('apply', '--yes');
   assert.equal(made.code, 0, made.stdout + made.stderr);
   assert.equal(host.on('plan').stdout, 'nothing to do\n');
-  assert.deepEqual(vlansOf(ground, 'eth0'), ['1 pvid untagged', '100', '200']);
+  assert.deepEqual(vlansOf(ground.host, 'eth0'), ['1 pvid untagged', '100', '200']);
   assert.ok(
     reaches(web.pid, '10.100.0.1') && reaches(host.name, '10.200.0.1') && reaches(host.name, at.router),
   );
   host.write(yaml(', trunks: [200]'));
   const limited = host.on('apply', '--yes');
   assert.equal(limited.code, 0, limited.stdout + limited.stderr);
-  assert.deepEqual(vlansOf(ground, 'eth0'), ['1 pvid untagged', '200']);
+  assert.deepEqual(vlansOf(ground.host, 'eth0'), ['1 pvid untagged', '200']);
   assert.equal(host.on('plan').stdout, 'nothing to do\n');
   assert.equal(host.pipewright(['destroy']).code, 0);
   assert.deepEqual(difference(before, dump(ground)), []);

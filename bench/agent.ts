@@ -42,6 +42,11 @@ export interface AgentFigures {
 
 const most = 100;
 const interfacesEach = 5;
+/** Rounds until the agent's code is compiled as it is in one that has run for a while, and the fewest that count. */
+const warmUp = 5;
+const fewestRounds = 10;
+/** Milliseconds until it is quiet: a bridge tells of each of its ports once more when its forward delay, 15 s, is over. */
+const settleMs = 25_000;
 
 const nameOf = (index: number): string => `pwbench-w${index}`;
 
@@ -142,11 +147,11 @@ async function measureRounds(
   await agent.start();
   const applyMs = performance.now() - began;
   const times: number[] = [];
-  for (let round = 0; round < rounds + 2; round++) {
+  for (let round = 0; round < warmUp + rounds; round++) {
     const start = performance.now();
     agent.wake();
     await agent.idle();
-    if (round >= 2) times.push(performance.now() - start);
+    if (round >= warmUp) times.push(performance.now() - start);
   }
   await agent.close();
   engine.close();
@@ -192,18 +197,23 @@ export async function measureAgent(cleanup: Cleanup, rounds: number): Promise<Ag
     [100, 5],
   ] as const) {
     writeFileSync(file, topologyOf(interfaces, count));
-    const seen = await measureRounds(file, path.join(scratch, `lib-${count}-${interfaces}`), rounds);
+    const seen = await measureRounds(
+      file,
+      path.join(scratch, `lib-${count}-${interfaces}`),
+      Math.max(rounds, fewestRounds),
+    );
     applies.push({ attachments: count * interfaces, msEach: seen.applyMs / (count * interfaces) });
     idle = seen.idle;
     if (interfaces !== interfacesEach) destroy();
   }
   await using agent = await RunningAgent.start(file, path.join(scratch, 'lib-rest'));
-  const handover = await measureHandover(rounds);
-  await sleep(5000);
+  await sleep(settleMs);
   const before = agent.cpuMs();
   const restMs = 20_000;
   await sleep(restMs);
   const cpuPercent = ((agent.cpuMs() - before) / restMs) * 100;
+  const rssMb = agent.rssMb();
+  const handover = await measureHandover(rounds);
   if (!idle) throw new Error('no round was measured');
-  return { latencies, idleRound: idle, applies, handover, rssMb: agent.rssMb(), cpuPercent };
+  return { latencies, idleRound: idle, applies, handover, rssMb, cpuPercent };
 }

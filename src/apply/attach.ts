@@ -39,8 +39,11 @@ export interface AttachOptions {
   readonly beforeCommit?: (guest: NetlinkSocket) => Promise<void>;
   /** The container's name as that DHCP client knows it, by which it is found again. */
   readonly dhcpGuest?: string;
-  /** The neighbours are told in a moment, and nobody waits for that: for a process that goes on. */
-  readonly announcesLater?: boolean;
+  /**
+   * For a process that goes on: the neighbours are told in a moment, and nobody waits for that; notes of what is gone are
+   * its own to sweep.
+   */
+  readonly isResident?: boolean;
   /** See AttachmentRecord; by default `command`. */
   readonly origin?: AttachmentRecord['origin'];
   readonly byLabel?: boolean;
@@ -90,7 +93,7 @@ export async function attach(
   if (beforeCommit) await outsideLock(host, pending, () => beforeCommit(rtnl));
   const warnings = options.hold ? [] : await pending.commit();
   options.hold?.(pending);
-  if (options.announcesLater) setImmediate(() => announceLater(container, want));
+  if (options.isResident) setImmediate(() => announceLater(container, want));
   else announceAll(guest, want, beforeCommit !== undefined);
   return { ...result, warnings: [...result.warnings, ...warnings] };
 }
@@ -173,7 +176,7 @@ async function prepare(
   };
   if (steps.length === 0 && !options.dryRun) noteAsked(host, seen.record, want, options);
   if (options.dryRun || steps.length === 0) return { result, pending: undefined, asked: undefined };
-  forgetSome(host, want.network);
+  if (!options.isResident || want.network.kind === 'phys') forgetSome(host, want.network);
   const probeAt = steps.findIndex(({ op }) => op.do === 'addr.probe');
   const probe = opsOf(steps).find((op) => op.do === 'addr.probe');
   // What comes after the question is planned anew when it is answered: others may have been at work meanwhile.

@@ -194,7 +194,7 @@ export async function attachWanted(
     ifPresent: 'converge',
     origin: 'kept',
     byLabel: place !== undefined && isLabelPlace(place),
-    announcesLater: keepsLeases ?? false,
+    isResident: keepsLeases ?? false,
     get: keepsLeases ? 'never' : 'missing',
   });
   const advice = result.steps.length > 0 && !options.dryRun ? await adviceOn(host, attachment) : [];

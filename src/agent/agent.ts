@@ -1,6 +1,5 @@
 /** The loop that keeps a host as its topology wants it: wake, look, put right, tell. */
 import { converge, inSight, type Outcome, unwantedRecords, uplinkKey } from '../apply/converge.ts';
-import { acquireLock } from '../apply/lock.ts';
 import { recover } from '../apply/transaction.ts';
 import { withNic } from '../apply/uplink-network.ts';
 import { keysToStay } from '../apply/wanted.ts';
@@ -9,6 +8,7 @@ import type { ContainerEvent, EngineName } from '../containers/docker.ts';
 import { type Away, idAmongAll } from '../containers/engines.ts';
 import { LeaseKeeper } from '../dhcp/keeper.ts';
 import { hasErrno } from '../errors.ts';
+import { acquireLock } from '../kernel/lock.ts';
 import { type ContainerRef, qualifiedName } from '../model/attachment.ts';
 import type { Place, Topology } from '../model/topology.ts';
 import { HostView } from '../observe/view.ts';

@@ -1,10 +1,10 @@
 /** The agent as a process: parts, sources, server, signals. */
 import { mkdirSync } from 'node:fs';
 import { Host } from '../apply/host.ts';
-import { acquireLock } from '../apply/lock.ts';
 import { agentLockPath } from '../apply/wanted.ts';
 import { Engines, enginesOfHost } from '../containers/engines.ts';
 import { PipewrightError } from '../errors.ts';
+import { acquireLock } from '../kernel/lock.ts';
 import type { Topology } from '../model/topology.ts';
 import { FileStore } from '../store/file-store.ts';
 import { Agent } from './agent.ts';

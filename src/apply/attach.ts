@@ -3,6 +3,7 @@
 import type { Container } from '../containers/container.ts';
 import { openContainerNetns } from '../containers/resolve.ts';
 import { hasErrno, PipewrightError } from '../errors.ts';
+import { acquireLock, type Lock } from '../kernel/lock.ts';
 import { listAddrs } from '../kernel/netlink/addr.ts';
 import { addNetnsId, getLink } from '../kernel/netlink/link.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
@@ -20,7 +21,6 @@ import { formerSysctls } from '../plan/extras.ts';
 import { saved } from '../plan/kept.ts';
 import { type IfPresent, planAttach } from '../plan/plan.ts';
 import type { Host } from './host.ts';
-import { acquireLock, type Lock } from './lock.ts';
 import { containerKey } from './state.ts';
 import { type BeforeStep, begin, type Guest, type Held, type Pending, recover } from './transaction.ts';
 import { askLink, type IsLeaving, refuseKnown } from './verify.ts';

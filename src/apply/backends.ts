@@ -1,8 +1,9 @@
 /** The operations of Open vSwitch and of the firewall, for the executor. Each backend is loaded when first needed. */
+
+import { heldLocks } from '../kernel/lock.ts';
 import type { Operation } from '../model/operation.ts';
 import type { Backends } from './execute.ts';
 import type { Host } from './host.ts';
-import { heldLocks } from './lock.ts';
 
 /** The external_ids key of what pipewright made in Open vSwitch; its value is the group of the transaction. */
 export const ovsMark = 'pipewright.group';

@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs';
 import type { Container } from '../containers/container.ts';
 import { PipewrightError } from '../errors.ts';
+import { acquireLock } from '../kernel/lock.ts';
 import { listAddrs } from '../kernel/netlink/addr.ts';
 import { getLink, listLinks } from '../kernel/netlink/link.ts';
 import { listRoutes } from '../kernel/netlink/route.ts';
@@ -20,7 +21,6 @@ import { type DetachFacts, type DetachPlan, planDetach } from '../plan/detach.ts
 import { backendsOf, ovsMark } from './backends.ts';
 import { Executor } from './execute.ts';
 import type { Host } from './host.ts';
-import { acquireLock } from './lock.ts';
 import { containerKey } from './state.ts';
 import { recover } from './transaction.ts';
 

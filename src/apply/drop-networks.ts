@@ -1,4 +1,6 @@
 /** Takes away what was made for networks that are no more: addresses, children of NICs, sub-interfaces, empty bridges. */
+
+import { acquireLock } from '../kernel/lock.ts';
 import { listAddrs } from '../kernel/netlink/addr.ts';
 import { listLinks } from '../kernel/netlink/link.ts';
 import { describe } from '../model/describe.ts';
@@ -10,7 +12,6 @@ import { type DropFacts, type NetworkRecord, planDropNetwork } from '../plan/dro
 import { backendsOf, ovsMark } from './backends.ts';
 import { Executor } from './execute.ts';
 import type { Host } from './host.ts';
-import { acquireLock } from './lock.ts';
 import { type NetworkResult, promotes } from './networks.ts';
 import { containerKey } from './state.ts';
 import { type BeforeStep, recover } from './transaction.ts';

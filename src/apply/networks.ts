@@ -1,5 +1,6 @@
 /** Makes the networks of a topology ready on the host, and takes away what was made for those that are no more. */
 
+import { acquireLock } from '../kernel/lock.ts';
 import { listAddrs } from '../kernel/netlink/addr.ts';
 import { getLink } from '../kernel/netlink/link.ts';
 import { listRoutes } from '../kernel/netlink/route.ts';
@@ -19,7 +20,6 @@ import type { NetworkRecord } from '../plan/drop-network.ts';
 import { hostLinkOf, type ObservedNetwork, planHostNetwork } from '../plan/network.ts';
 import { ovsMark } from './backends.ts';
 import type { Host } from './host.ts';
-import { acquireLock } from './lock.ts';
 import { type BeforeStep, begin, type Held, type Pending, recover } from './transaction.ts';
 
 /** What was done for a network, or would be. */

@@ -9,9 +9,9 @@ import { setPriority } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startTimeOf } from '../containers/proc.ts';
 import { PipewrightError } from '../errors.ts';
+import { acquireLock, type Lock } from '../kernel/lock.ts';
 import type { StandIn, UplinkJournal } from '../model/uplink.ts';
 import { Host } from './host.ts';
-import { acquireLock, type Lock } from './lock.ts';
 import { UplinkExecutor } from './uplink-execute.ts';
 import { monotonicMs, relearn, takeBack } from './uplink-journal.ts';
 

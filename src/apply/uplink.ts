@@ -1,6 +1,7 @@
 /** A NIC becomes the uplink of a bridge, or is one no more: lock, recover, observe, plan, journal, guard, run, check. */
 import { startTimeOf } from '../containers/proc.ts';
 import { PipewrightError } from '../errors.ts';
+import { acquireLock } from '../kernel/lock.ts';
 import {
   describeUplinkOp,
   type ObservedUplink,
@@ -15,7 +16,6 @@ import {
 import { observeUplink } from '../observe/uplink.ts';
 import { planUplinkAdd, planUplinkRemove, standInsOnNic } from '../plan/uplink.ts';
 import type { Host } from './host.ts';
-import { acquireLock } from './lock.ts';
 import { recover } from './transaction.ts';
 import { answering, type Peer, peersBy } from './uplink-check.ts';
 import { UplinkExecutor } from './uplink-execute.ts';

@@ -1,9 +1,9 @@
 /** `pipewright apply` */
 import type { Outcome } from '../apply/converge.ts';
 import { Host } from '../apply/host.ts';
-import { acquireLock } from '../apply/lock.ts';
 import type { Held } from '../apply/transaction.ts';
 import { PipewrightError } from '../errors.ts';
+import { acquireLock } from '../kernel/lock.ts';
 import { checkExpectations, type Expectation } from '../observe/expect.ts';
 import { agrees, hasTerminal } from './ask.ts';
 import { expectationTable } from './expectations.ts';

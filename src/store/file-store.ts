@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { startTimeOf } from '../containers/proc.ts';
 import { PipewrightError } from '../errors.ts';
+import { acquireLock, type Lock } from '../kernel/lock.ts';
 import { FileCache } from './file-cache.ts';
 import type { Store, Stored } from './store.ts';
 import { writeAtomically } from './write.ts';
@@ -69,9 +70,10 @@ export class FileStore implements Store {
   }
 
   async compareAndSet<T>(key: string, value: T | undefined, version: string | undefined): Promise<boolean> {
-    // One process writes (see the agent's lock), and nothing is awaited in between: read and write are one step.
-    if (this.#read(key)?.version !== version) return false;
     const path = this.#pathOf(key);
+    // Commands write beside the agent. Under the lock nothing is awaited: read and write are one step.
+    using _lock = await this.#lock(path);
+    if (this.#read(key)?.version !== version) return false;
     try {
       if (value === undefined) rmSync(path, { force: true });
       else {
@@ -85,6 +87,14 @@ export class FileStore implements Store {
     }
     this.#unwritten.delete(key);
     return true;
+  }
+
+  async #lock(path: string): Promise<Lock> {
+    try {
+      return await acquireLock(this.#root);
+    } catch (error) {
+      throw error instanceof PipewrightError ? error : storeError('write', path, error);
+    }
   }
 
   async list<T>(prefix: string): Promise<readonly Stored<T>[]> {

@@ -45,6 +45,21 @@ test('a version that is not the present one changes nothing', async (t) => {
   assert.equal((await store.read('k'))?.value, 1);
 });
 
+test('two stores on one directory lose nothing of each other', async (t) => {
+  const root = folder(t);
+  const add = async (store: FileStore, name: string): Promise<void> => {
+    for (;;) {
+      const stored = await store.read<string[]>('names');
+      if (await store.compareAndSet('names', [...(stored?.value ?? []), name], stored?.version)) return;
+    }
+  };
+  const names = Array.from({ length: 40 }, (_, index) => `n${index}`);
+  const stores = [new FileStore(root), new FileStore(root)];
+  await Promise.all(names.map((name, index) => add(stores[index % 2] as FileStore, name)));
+  const { value } = (await new FileStore(root).read<string[]>('names')) ?? {};
+  assert.deepEqual([...(value ?? [])].sort(), [...names].sort());
+});
+
 test('names that are no file names can be keys', async (t) => {
   const root = folder(t);
   const store = new FileStore(root);

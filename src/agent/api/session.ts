@@ -1,11 +1,11 @@
 /** A command that is run by the agent for somebody else: what it prints is collected, what it makes is kept. */
 import type { Host } from '../../apply/host.ts';
-import { acquireLock } from '../../apply/lock.ts';
 import { containerKey } from '../../apply/state.ts';
 import type { Detaching, Made, Session } from '../../cli/session.ts';
 import type { Container, ContainerRuntime } from '../../containers/container.ts';
 import type { ResolveOptions } from '../../containers/resolve.ts';
 import { PipewrightError } from '../../errors.ts';
+import { acquireLock } from '../../kernel/lock.ts';
 import { type ContainerRef, qualifiedName } from '../../model/attachment.ts';
 import type { Place } from '../../model/topology.ts';
 import type { Agent } from '../agent.ts';

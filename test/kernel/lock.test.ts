@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { acquireLock, heldLocks } from '../../src/apply/lock.ts';
+import { acquireLock, heldLocks } from '../../src/kernel/lock.ts';
 
 function lockFile(t: TestContext): string {
   const dir = mkdtempSync(path.join(tmpdir(), 'pwt-lock-'));

@@ -1,7 +1,7 @@
 /** One transaction at a time on a host: an flock(2), which the kernel takes back when its holder dies. */
 import { closeSync, openSync } from 'node:fs';
 import { hasErrno, PipewrightError } from '../errors.ts';
-import { syscalls } from '../kernel/syscalls.ts';
+import { syscalls } from './syscalls.ts';
 
 const LOCK_EX = 2;
 const LOCK_NB = 4;
@@ -13,10 +13,11 @@ export interface Lock extends Disposable {
 
 /**
  * Waits for the lock without blocking the event loop. A transaction takes milliseconds, so the wait is short steps.
+ * @param path of a file, made when it is missing, or of a directory
  * @throws PipewrightError LOCK_TIMEOUT after `timeoutMs`, naming the holder
  */
 export async function acquireLock(path: string, timeoutMs = 60_000): Promise<Lock> {
-  const fd = openSync(path, 'a+', 0o644);
+  const fd = open(path);
   try {
     const deadline = Date.now() + timeoutMs;
     for (let pauseMs = 1; ; pauseMs = Math.min(20, pauseMs * 2)) {
@@ -26,6 +27,15 @@ export async function acquireLock(path: string, timeoutMs = 60_000): Promise<Loc
     }
   } catch (error) {
     closeSync(fd);
+    throw error;
+  }
+}
+
+function open(path: string): number {
+  try {
+    return openSync(path, 'a+', 0o644);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EISDIR') return openSync(path, 'r');
     throw error;
   }
 }

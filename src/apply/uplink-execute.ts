@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { hasErrno } from '../errors.ts';
 import { addAddr, delAddr, listAddrs, replaceAddr } from '../kernel/netlink/addr.ts';
 import { addLink, delLink, getLink, listLinks, setLink } from '../kernel/netlink/link.ts';
-import { replaceNeigh } from '../kernel/netlink/neigh.ts';
+import { delNeigh, NTF_PROXY, replaceNeigh } from '../kernel/netlink/neigh.ts';
 import { replaceNexthop } from '../kernel/netlink/nexthop.ts';
 import {
   agedRoute,
@@ -27,7 +27,7 @@ import { changeVlans, stopFiltering } from './uplink-vlans.ts';
 
 /** IFA_F_NODAD, and the flags of an address that can be asked for. */
 const noDad = 0x02;
-const wantable = 0x02 | 0x04 | 0x100 | 0x200 | 0x400;
+const wantable = 0x02 | 0x04 | 0x10 | 0x100 | 0x200 | 0x400;
 /** IFA_LABEL. */
 const labelAttr = 3;
 /** NUD_PERMANENT, NUD_STALE. */
@@ -86,6 +86,7 @@ export class UplinkExecutor {
       case 'rule.del':
         return this.#request(delRule(op.rule), 'ENOENT');
       case 'neigh.add':
+      case 'neigh.del':
         return this.#neigh(op);
       case 'sysctl.set':
         return this.#sysctl(op);
@@ -188,12 +189,22 @@ export class UplinkExecutor {
     if (link) this.#request(replaceNexthop({ ...nexthop, dev: link.ifindex }));
   }
 
-  #neigh({ link: name, neigh }: Extract<UplinkOp, { do: 'neigh.add' }>): void {
+  #neigh({ do: verb, link: name, neigh }: Extract<UplinkOp, { do: 'neigh.add' | 'neigh.del' }>): void {
     const link = this.#linkOf(name);
     if (!link || neigh.ip === undefined) return;
+    const there = { ip: neigh.ip, ifindex: link.ifindex };
+    if ((neigh.flags & NTF_PROXY) !== 0) {
+      const proxy = { ...there, state: 0, flags: NTF_PROXY };
+      this.#request(verb === 'neigh.add' ? replaceNeigh(proxy) : delNeigh(proxy), 'ENOENT');
+      return;
+    }
+    if (verb === 'neigh.del') {
+      this.#request(delNeigh(there), 'ENOENT');
+      return;
+    }
     // Known, and to be asked again when it is used.
     const state = (neigh.state & permanent) === 0 ? stale : permanent;
-    this.#request(replaceNeigh({ ...neigh, ip: neigh.ip, ifindex: link.ifindex, state }), 'EINVAL');
+    this.#request(replaceNeigh({ ...neigh, ...there, state }), 'EINVAL');
   }
 
   /** A setting that this kernel has not, or does not let be written, is no reason to give up. */

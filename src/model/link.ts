@@ -126,6 +126,8 @@ export interface Route {
   readonly family: Family;
   /** Prefix; absent: the default route. */
   readonly dst?: Cidr;
+  /** `ip -6 route add ... from PREFIX`: for packets from there alone. */
+  readonly src?: Cidr;
   readonly gateway?: string;
   /** ifindex of the outgoing link. */
   readonly dev?: number;
@@ -186,7 +188,7 @@ export interface Neigh {
   readonly mac?: string;
   /** NUD_*: 0x02 reachable, 0x80 permanent. */
   readonly state: number;
-  /** NTF_*: 0x02 self, 0x04 master. */
+  /** NTF_*: 0x02 self, 0x04 master, 0x08 proxy. */
   readonly flags: number;
   readonly vid?: number;
 }

@@ -171,6 +171,7 @@ export type UplinkOp =
   | { readonly do: 'rule.add'; readonly rule: Rule }
   | { readonly do: 'rule.del'; readonly rule: Rule }
   | { readonly do: 'neigh.add'; readonly link: string; readonly neigh: Neigh }
+  | { readonly do: 'neigh.del'; readonly link: string; readonly neigh: Neigh }
   /** `ipv4/rp_filter` of the link; what the kernel does not let be written is left. */
   | { readonly do: 'sysctl.set'; readonly link: string; readonly key: string; readonly value: string }
   /** Gratuitous ARP and unsolicited neighbour advertisements for all addresses of the link. */
@@ -216,8 +217,8 @@ function ruleText({ priority, src, dst, iif, oif, table, inverted }: Rule): stri
   return `${words.join(' ')} lookup ${table}`;
 }
 
-function routeText({ family, dst, gateway, metric, table }: Route, link: string): string {
-  const to = dst ? formatCidr(dst) : 'default';
+function routeText({ family, dst, src, gateway, metric, table }: Route, link: string): string {
+  const to = `${dst ? formatCidr(dst) : 'default'}${src ? ` from ${formatCidr(src)}` : ''}`;
   const via = gateway === undefined ? '' : ` via ${gateway}`;
   const of = metric === undefined ? '' : ` metric ${metric}`;
   const where = table === 254 ? '' : ` table ${table}`;
@@ -284,7 +285,12 @@ export function describeUplinkOp(op: UplinkOp): string {
     case 'rule.del':
       return `ip ${op.rule.family === 6 ? '-6 ' : ''}rule ${op.do === 'rule.add' ? 'add' : 'del'} ${ruleText(op.rule)}`;
     case 'neigh.add':
-      return `ip neigh replace ${op.neigh.ip} lladdr ${op.neigh.mac} dev ${op.link}`;
+    case 'neigh.del': {
+      const { ip, mac, flags } = op.neigh;
+      const verb = op.do === 'neigh.add' ? 'replace' : 'del';
+      if ((flags & 0x08) !== 0) return `ip neigh ${verb} proxy ${ip} dev ${op.link}`;
+      return `ip neigh ${verb} ${ip} lladdr ${mac} dev ${op.link}`;
+    }
     case 'sysctl.set':
       return `sysctl net/${op.key.replace('/', `/conf/${op.link}/`)}=${op.value}`;
     case 'announce':

@@ -2,7 +2,7 @@
 import type { Host } from '../apply/host.ts';
 import { listAddrs } from '../kernel/netlink/addr.ts';
 import { listLinks } from '../kernel/netlink/link.ts';
-import { listNeighs } from '../kernel/netlink/neigh.ts';
+import { listNeighs, listProxies } from '../kernel/netlink/neigh.ts';
 import { listNexthops } from '../kernel/netlink/nexthop.ts';
 import { hasNexthopObject, listRoutes, routeDevs } from '../kernel/netlink/route.ts';
 import { listAllRules } from '../kernel/netlink/rule.ts';
@@ -141,7 +141,7 @@ function stateOf(
     made: own.filter((route) => madeByKernel(route, addrs) && route.table !== localTable),
     nexthops: listNexthops(rtnl).filter(({ dev }) => dev === ifindex),
     rules: rules.filter(({ iif, oif }) => iif === name || oif === name),
-    neighs: listNeighs(rtnl, ifindex).filter(isWorthKeeping),
+    neighs: [...listNeighs(rtnl, ifindex).filter(isWorthKeeping), ...listProxies(rtnl, ifindex)],
   };
 }
 

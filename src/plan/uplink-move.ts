@@ -6,7 +6,7 @@
  * can; only then does the NIC lose its addresses. The way back is the same in reverse.
  */
 import { networkOf } from '../model/address.ts';
-import type { Addr, Link, Route, Rule } from '../model/link.ts';
+import type { Addr, Link, Neigh, Route, Rule } from '../model/link.ts';
 import type { PortVlan } from '../model/port-vlan.ts';
 import type {
   Conf,
@@ -52,8 +52,8 @@ function step(op: UplinkOp, because: string): UplinkStep {
 }
 
 /** A route without what changes by itself. */
-export function routeKey({ family, table, dst, gateway, metric, tos, type }: Route): string {
-  return JSON.stringify([family, table, dst, gateway, metric, tos, type]);
+export function routeKey({ family, table, dst, src, gateway, metric, tos, type }: Route): string {
+  return JSON.stringify([family, table, dst, src, gateway, metric, tos, type]);
 }
 
 export function pick(conf: Conf, keys: readonly string[]): Conf {
@@ -96,6 +96,7 @@ export function planBridge(record: UplinkRecord, present: Link | undefined): Upl
   return [
     ...filter,
     step({ do: 'mac.set', bridge, mac }, 'leases and neighbours know this MAC address'),
+    ...ownNeighs(record).map((op) => step(op, 'the kernel forgets it with the MAC address')),
     ...conf,
   ];
 }
@@ -116,6 +117,22 @@ export function renamed(rule: Rule, from: string, to: string): Rule {
     ...(rule.iif === from ? { iif: to } : {}),
     ...(rule.oif === from ? { oif: to } : {}),
   };
+}
+
+/** NUD_PERMANENT, NTF_PROXY: a neighbour that the kernel neither learns nor forgets. */
+function isByHand({ state, flags }: Neigh): boolean {
+  return (state & 0x80) !== 0 || (flags & 0x08) !== 0;
+}
+
+/** The bridge's own neighbours that were made by hand: with another MAC address the kernel forgets all that it knows. */
+function ownNeighs({ bridgeBefore, want }: UplinkRecord): UplinkOp[] {
+  const link = want.bridge.name;
+  return bridgeBefore.neighs.filter(isByHand).map((neigh) => ({ do: 'neigh.add', link, neigh }));
+}
+
+/** A neighbour without what changes by itself. */
+export function neighKey({ ip, mac, flags }: Neigh): string {
+  return JSON.stringify([ip, mac, flags & 0x08]);
 }
 
 /** Routes that the kernel learned from a router on the link. */
@@ -171,6 +188,7 @@ function lossOf(move: Move, link: string): UplinkOp[] {
   const standIns = learnedOf(move).map((route) => standInFor(route, link, state.ifindex).standIn);
   const routeDel = (route: Route): UplinkOp => ({ do: 'route.del', link, route, from: state.ifindex });
   return [
+    ...state.neighs.filter(isByHand).map((neigh): UplinkOp => ({ do: 'neigh.del', link, neigh })),
     ...[...state.routes, ...standIns].map(routeDel),
     ...[...state.addrs].reverse().map((addr): UplinkOp => ({ do: 'addr.del', link, addr })),
     ...state.made.map(routeDel),
@@ -243,7 +261,7 @@ export function toNic(move: Move, record: UplinkRecord, strict: boolean): Uplink
     ...has.nexthops,
     ...ruleOps(move, 'nic'),
     // The bridge's route to the subnet is the first of two, and leads nowhere once it has no port.
-    ...lossOf({ ...move, state: withoutKept(move) }, link),
+    ...lossOf({ ...move, state: withoutKept(move, record) }, link),
     ...first(move),
     { do: 'port.del', bridge, nic },
     ...has.linkLocal,
@@ -284,9 +302,11 @@ function first({ nic, state, kept }: Move): UplinkOp[] {
 }
 
 /** What the bridge has as well stays with it. */
-function withoutKept({ state, kept }: Move): LinkState {
+function withoutKept({ state, kept }: Move, { bridgeBefore }: UplinkRecord): LinkState {
+  const former = new Set(bridgeBefore.neighs.map(neighKey));
   return {
     ...state,
+    neighs: state.neighs.filter((neigh) => !former.has(neighKey(neigh))),
     addrs: state.addrs.filter(({ cidr }) => !kept.some((own) => own.cidr.ip === cidr.ip)),
     made: state.made.filter((route) => !madeByKernel(route, kept)),
   };
@@ -305,11 +325,12 @@ function downAgain({ want, bridgeBefore, bridgeWasUp }: UplinkRecord): UplinkOp[
   ];
 }
 
-function restoredMac({ want, bridgeMacBefore, madeGroup, nicMac }: UplinkRecord): UplinkOp[] {
+function restoredMac(record: UplinkRecord): UplinkOp[] {
+  const { want, bridgeMacBefore, madeGroup, nicMac } = record;
   const { bridge, keepMac } = want;
   if (keepMac || madeGroup !== undefined || bridgeMacBefore === nicMac) return [];
   if (bridge.kind === 'bridge' && bridgeMacBefore === undefined) return [];
-  return [{ do: 'mac.set', bridge, mac: bridgeMacBefore }];
+  return [{ do: 'mac.set', bridge, mac: bridgeMacBefore }, ...ownNeighs(record)];
 }
 
 export function reasonOf(op: UplinkOp, { nic, bridge }: UplinkWant): string {
@@ -325,6 +346,7 @@ export function reasonOf(op: UplinkOp, { nic, bridge }: UplinkWant): string {
     case 'rule.add':
       return `comes from ${'link' in op && op.link === nic ? bridge.name : nic}`;
     case 'addr.del':
+    case 'neigh.del':
     case 'route.del':
     case 'rule.del':
       return 'has moved';

@@ -14,6 +14,7 @@ import {
   isLinkLocal,
   learnedOf,
   type Move,
+  neighKey,
   pick,
   planBridge,
   reasonOf,
@@ -87,12 +88,14 @@ export function planUplinkRemove(
   const former = new Set(bridgeBefore.routes.map(routeKey));
   const formerNexthops = new Set(bridgeBefore.nexthops.map(({ id }) => id));
   const formerRules = new Set(bridgeBefore.rules.map((rule) => JSON.stringify(rule)));
+  const formerNeighs = new Set(bridgeBefore.neighs.map(neighKey));
   const { bridgeState } = seen;
   const state: LinkState = {
     ...bridgeState,
     addrs: bridgeState.addrs.filter((addr) => !isOwn(addr)),
     routes: bridgeState.routes.filter((route) => !former.has(routeKey(route))),
     nexthops: bridgeState.nexthops.filter(({ id }) => !formerNexthops.has(id)),
+    neighs: bridgeState.neighs.filter((neigh) => !formerNeighs.has(neighKey(neigh))),
     rules: bridgeState.rules
       .filter((rule) => !formerRules.has(JSON.stringify(rule)))
       .map((rule) => renamed(rule, want.bridge.name, want.nic)),

@@ -90,6 +90,97 @@ test('a bridge that was down, and routes by nexthop objects', async (t) => {
   assert.doesNotMatch(host.ip('link', 'show', 'br0').stdout, /,UP/);
 });
 
+/** One of each kind that the kernel can be told of a link. */
+const rich = [
+  'link set eth0 mtu 9000',
+  'addr add 10.9.0.7/32 dev eth0 metric 55',
+  'addr add 10.10.0.1 peer 10.10.0.2/32 dev eth0',
+  'addr add 10.11.0.1/24 dev eth0 noprefixroute',
+  'addr add 10.12.0.1/24 broadcast 10.12.0.77 dev eth0 scope link valid_lft 5000 preferred_lft 4000',
+  'addr add 10.13.0.1/24 dev eth0 scope host',
+  'addr add fd09::6/128 dev eth0 home nodad',
+  'addr add fd0a::6/64 dev eth0 noprefixroute nodad',
+  'addr add fd0b::6/64 dev eth0 metric 77 valid_lft 5000 preferred_lft 0 nodad',
+  'addr add fd0c::1 peer fd0c::2/64 dev eth0 nodad',
+  'addr add fe80::77/64 dev eth0 nodad',
+  `route add default via ${at.router} metric 100 src 10.9.0.6 tos 0x10`,
+  'route add 10.30.0.0/16 via 10.99.0.1 dev eth0 onlink',
+  'route add 10.31.0.0/16 dev eth0 src 10.9.0.6 mtu lock 1400 advmss 1300 table 1000000 proto static',
+  `route add 10.34.0.0/16 nexthop via ${at.router} weight 3 nexthop via 10.77.0.2 dev eth1`,
+  `route add 10.36.0.0/16 via inet6 ${at.router6} dev eth0`,
+  'route add local 10.40.0.0/16 dev eth0 table 255',
+  'route add blackhole 10.32.0.0/16',
+  `-6 route add fd30::/32 nexthop via ${at.router6} dev eth0 nexthop via fd09::9 dev eth0 weight 4`,
+  `-6 route add fd31::/32 from fd09::/64 via ${at.router6} dev eth0 table 201 mtu 1300`,
+  'rule add oif eth0 from 10.9.0.6 fwmark 5/0xff lookup 200 pref 101',
+  'rule add iif eth0 oif eth1 ipproto tcp sport 80-90 uidrange 0-1000 lookup 300 pref 102',
+  'rule add not iif eth0 lookup 200 suppress_prefixlength 0 pref 103',
+  'rule add iif eth0 blackhole pref 104',
+  '-6 rule add oif eth0 from fd09::/64 to fd30::/32 goto 32766 pref 105',
+  'neigh add 10.9.0.33 lladdr 02:00:00:00:00:33 dev eth0 nud permanent',
+  'neigh add fd09::33 lladdr 02:00:00:00:00:33 dev eth0 nud permanent',
+  'neigh add proxy 10.9.0.44 dev eth0',
+  'neigh add proxy fd09::44 dev eth0',
+];
+
+test('all that a link can have moves as it is, and a neighbour that the bridge had before stays', async (t) => {
+  if (skipUnless(t, 'root', 'program:ethtool')) return;
+  const ground = await uplinkGround(t, 'umr');
+  const { host, router } = ground;
+  for (const words of [
+    'link add eth1 up type veth peer name eth1p',
+    'link set eth1p up',
+    'addr add 10.77.0.1/24 dev eth1',
+    'link add br0 type bridge',
+    'link set br0 addrgenmode none',
+    'link set br0 up',
+    ...rich,
+  ])
+    host.ip(...words.split(' '));
+  runIn(router, 'ip', ['link', 'set', 'lan', 'mtu', '9000']);
+  host.ip('neigh', 'add', '10.9.0.55', 'lladdr', '02:00:00:00:00:55', 'dev', 'br0', 'nud', 'permanent');
+  // When the kernel has done its part.
+  dump(ground);
+  const before = contentOf(ground, 'eth0');
+  host.pipewright(['uplink', 'add', 'eth0', '--network', 'bridge:br0', '--confirm', '0']);
+  const own = 'neigh show nud permanent {"dst":"10.9.0.55","dev":"br0","lladdr":"02:00:00:00:00:55"}';
+  const moved = before.map((line) => line.replaceAll('"eth0', '"br0'));
+  assert.deepEqual(difference([...moved, own], contentOf(ground, 'br0')), []);
+  assert.deepEqual(contentOf(ground, 'eth0'), []);
+  assert.match(host.ip('link', 'show', 'br0').stdout, / mtu 9000 /);
+  host.pipewright(['uplink', 'remove', 'eth0', '--confirm', '0']);
+  assert.deepEqual(difference(before, contentOf(ground, 'eth0')), []);
+  assert.deepEqual(contentOf(ground, 'br0'), [own]);
+});
+
+/** What names a link, one line each, without what the kernel learns and changes by itself. */
+function contentOf({ host }: UplinkGround, link: string): string[] {
+  const lists = [
+    'addr',
+    ...['-4', '-6'].flatMap((family) => [`${family} route show table all`, `${family} rule`]),
+    ...['nud permanent', 'proxy'].map((which) => `neigh show ${which}`),
+  ];
+  return lists.flatMap((words) =>
+    (JSON.parse(host.ip('-j', ...words.split(' ')).stdout || '[]') as Named[])
+      .flatMap((entry) => entry.addr_info?.map((addr) => ({ ...addr, dev: entry.ifname })) ?? [entry])
+      .map((entry) =>
+        `${words} ${JSON.stringify({ ...entry, state: undefined })}`
+          .replaceAll(changing, '')
+          .replaceAll(',}', '}'),
+      )
+      // The kernel's own, for each link that is up.
+      .filter((line) => line.includes(`"${link}`) && !line.includes('"dst":"ff00::/8"')),
+  );
+}
+
+/** An entry of a list of `ip -j`. */
+interface Named {
+  readonly ifname?: string;
+  readonly addr_info?: readonly Named[];
+}
+
+const changing = /"(valid_life_time|preferred_life_time|expires|nodad)":[a-z0-9]+,?/g;
+
 /** @returns the longest gap of the ping */
 async function thereAndBack(
   t: TestContext,

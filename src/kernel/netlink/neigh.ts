@@ -19,6 +19,9 @@ export const NTF_SELF = 0x02;
 /** The entry is in the table of the bridge that the link is a port of. */
 export const NTF_MASTER = 0x04;
 
+/** We answer for the address, which is somewhere else: `ip neigh add proxy`. */
+export const NTF_PROXY = 0x08;
+
 /** NDA_*. */
 const neighAttrs = {
   ip: attr(1, ip), // NDA_DST
@@ -111,6 +114,16 @@ export function listNeighs(rtnl: NetlinkSocket, ifindex?: number): Neigh[] {
     .filter((answer) => familyOfAf(answer.readUInt8(0)) !== undefined)
     .map(decodeNeigh)
     .filter((neigh) => ifindex === undefined || neigh.ifindex === ifindex);
+}
+
+/** `ip neigh show proxy dev LINK`: both families. They have no MAC address, and no state. */
+export function listProxies(rtnl: NetlinkSocket, ifindex: number): Neigh[] {
+  const body = message(ndmsg({ flags: NTF_PROXY }), encodeAttrs(neighAttrs, {}));
+  return rtnl
+    .dump({ op: 'neigh.list', subject: 'proxied neighbours', type: RTM_GETNEIGH, flags: 0, body })
+    .filter((answer) => familyOfAf(answer.readUInt8(0)) !== undefined)
+    .map(decodeNeigh)
+    .filter((neigh) => neigh.ifindex === ifindex);
 }
 
 /** `bridge fdb`, `bridge fdb show br BRIDGE`, `bridge fdb show dev PORT`. */

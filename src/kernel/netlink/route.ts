@@ -58,6 +58,7 @@ const cacheinfo: Codec<{ readonly expires: number }> = {
 /** RTA_*. */
 const routeAttrs = {
   dst: attr(1, ip), // RTA_DST
+  src: attr(2, ip), // RTA_SRC
   dev: attr(4, u32), // RTA_OIF
   gateway: attr(5, ip), // RTA_GATEWAY
   metric: attr(6, u32), // RTA_PRIORITY
@@ -72,6 +73,7 @@ export type NewRoute = Pick<Route, 'family'> & Partial<Omit<Route, 'family'>>;
 interface Rtmsg {
   readonly family: Route['family'] | undefined;
   readonly prefixLen?: number;
+  readonly srcLen?: number;
   readonly tos?: number;
   readonly table?: number;
   readonly protocol?: number;
@@ -84,6 +86,7 @@ interface Rtmsg {
 function rtmsg({
   family,
   prefixLen = 0,
+  srcLen = 0,
   tos = 0,
   table = 0,
   protocol = 0,
@@ -94,7 +97,7 @@ function rtmsg({
   const header = Buffer.from([
     family ? afOf[family] : 0,
     prefixLen,
-    0,
+    srcLen,
     tos,
     table > 255 ? 0 : table,
     protocol,
@@ -177,12 +180,13 @@ function writable(unknown: readonly RawAttr[]): RawAttr[] {
 }
 
 function attributesOf(route: NewRoute, unknown: readonly RawAttr[]): Buffer {
-  const { dst, gateway, dev, metric, prefsrc, table = RT_TABLE_MAIN } = route;
+  const { dst, src, gateway, dev, metric, prefsrc, table = RT_TABLE_MAIN } = route;
   // A route that names a nexthop object is told with what that object says, but not taken with it.
   const byObject = unknown.some((one) => attrNumber(one) === RTA_NH_ID);
   const hops = byObject ? unknown.filter((one) => attrNumber(one) !== RTA_MULTIPATH) : unknown;
   return encodeAttrs(routeAttrs, {
     dst: dst?.ip,
+    src: src?.ip,
     gateway: byObject ? undefined : gateway,
     dev: byObject ? undefined : dev,
     metric,
@@ -203,6 +207,7 @@ function newRoute(route: NewRoute): Omit<Request, 'op' | 'flags'> {
   const {
     family,
     dst,
+    src,
     table = RT_TABLE_MAIN,
     protocol = RTPROT_BOOT,
     type = RTN_UNICAST,
@@ -210,7 +215,8 @@ function newRoute(route: NewRoute): Omit<Request, 'op' | 'flags'> {
     tos = 0,
   } = route;
   const scope = route.scope ?? scopeOf(route);
-  const header = { family, prefixLen: dst?.prefixLen ?? 0, tos, table, protocol, scope, type };
+  const lengths = { prefixLen: dst?.prefixLen ?? 0, srcLen: src?.prefixLen ?? 0 };
+  const header = { family, ...lengths, tos, table, protocol, scope, type };
   return {
     subject: subjectOf(route),
     type: RTM_NEWROUTE,
@@ -246,6 +252,7 @@ export function delRoute(route: NewRoute): Request {
   const {
     family,
     dst,
+    src,
     table = RT_TABLE_MAIN,
     protocol,
     type,
@@ -253,7 +260,8 @@ export function delRoute(route: NewRoute): Request {
     unknown = [],
     tos = 0,
   } = route;
-  const header = { family, prefixLen: dst?.prefixLen ?? 0, tos, table, scope };
+  const lengths = { prefixLen: dst?.prefixLen ?? 0, srcLen: src?.prefixLen ?? 0 };
+  const header = { family, ...lengths, tos, table, scope };
   // The metrics need not be repeated, and what says how long it lasts cannot be.
   const hops = unknown.filter((one) => ![RTA_METRICS, RTA_EXPIRES].includes(attrNumber(one)));
   return {
@@ -283,10 +291,11 @@ function decodeRoute(body: Buffer): Route | undefined {
   const family = familyOfAf(body.readUInt8(0));
   if (family === undefined) return undefined;
   const attributes = decodeAttrs(routeAttrs, body.subarray(12));
-  const { dst, gateway, dev, metric, prefsrc, table } = attributes;
+  const { dst, src, gateway, dev, metric, prefsrc, table } = attributes;
   return {
     family,
     ...(dst === undefined ? {} : { dst: { family, ip: dst, prefixLen: body.readUInt8(1) } }),
+    ...(src === undefined ? {} : { src: { family, ip: src, prefixLen: body.readUInt8(2) } }),
     ...(gateway === undefined ? {} : { gateway }),
     ...(dev === undefined ? {} : { dev }),
     scope: body.readUInt8(6),

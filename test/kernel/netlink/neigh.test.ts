@@ -7,6 +7,8 @@ import {
   delNeigh,
   listFdb,
   listNeighs,
+  listProxies,
+  NTF_PROXY,
   NTF_SELF,
   replaceNeigh,
 } from '../../../src/kernel/netlink/neigh.ts';
@@ -39,6 +41,25 @@ test('neighbours of both families: added, replaced, listed, deleted', (t) => {
     assert.throws(() => lab.rtnl.request(delNeigh({ ifindex, ip })), { op: 'neigh.del', errno: 'ENOENT' });
   }
   assert.equal(lab.ipJson('neigh show nud permanent').length, 0);
+});
+
+test('proxied neighbours of both families: added, listed, deleted', (t) => {
+  const lab = createLab(t);
+  lab.ip('link add br1 up type bridge');
+  lab.ip('link add br2 up type bridge');
+  const ifindex = ifindexOf(lab, 'br1');
+  const proxy = { state: 0, flags: NTF_PROXY };
+  for (const ip of ['10.0.0.9', 'fd00::9']) {
+    for (let i = 0; i < 2; i++) lab.rtnl.request(replaceNeigh({ ifindex, ip, ...proxy }));
+    const theirs = (): string[] =>
+      lab.ipJson('neigh show proxy').map(({ dst, dev }: Json) => `${dst} ${dev}`);
+    assert.deepEqual(theirs(), [`${ip} br1`]);
+    assert.deepEqual(listProxies(lab.rtnl, ifindex), [{ ifindex, ip, ...proxy }]);
+    assert.deepEqual(listProxies(lab.rtnl, ifindexOf(lab, 'br2')), []);
+    lab.rtnl.request(delNeigh({ ifindex, ip, ...proxy }));
+    assert.throws(() => lab.rtnl.request(delNeigh({ ifindex, ip, ...proxy })), { errno: 'ENOENT' });
+    assert.deepEqual(theirs(), []);
+  }
 });
 
 test('forwarding entries of a bridge port: added, listed by port and by bridge, deleted', (t) => {

@@ -156,6 +156,7 @@ const kept: readonly { readonly name: string; readonly command: string; readonly
     name: 'several IPv6 next hops',
     command: '-6 route add fd21::/64 nexthop via fd00::1 dev br1 nexthop via fd00::9 dev br1',
   },
+  { name: 'an IPv6 source', command: '-6 route add fd23::/64 from fd00::/64 via fd00::1 dev br1' },
   { name: 'IPv6 preference', command: '-6 route add fd22::/64 via fd00::1 dev br1 pref high metric 9' },
   { name: 'IPv6 metrics', command: '-6 route add default via fd00::1 dev br1 mtu 1400 proto ra hoplimit 50' },
   { name: 'a blackhole', command: 'route add blackhole 10.25.0.0/16 metric 9' },

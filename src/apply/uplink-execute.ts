@@ -277,12 +277,11 @@ export class UplinkExecutor {
     if (this.#linkOf(bridge.name)) return;
     if (bridge.kind === 'bridge') {
       const filtering = filters ? ({ vlanFiltering: true } as const) : {};
-      const spec = { kind: 'bridge', name: bridge.name, group, mtu, ...filtering } as const;
-      const request = addLink(mac === undefined ? spec : { ...spec, mac });
+      const request = addLink({ kind: 'bridge', name: bridge.name, group, mtu, mac, ...filtering });
       return this.#request(filters ? { ...request, hints: vlanHints } : request);
     }
     const { addBridge } = await import('../ovs/bridge.ts');
-    const otherConfig = mac === undefined ? {} : { hwaddr: mac };
+    const otherConfig = { hwaddr: mac };
     const externalIds = { [ovsMark]: String(group) };
     await addBridge(await this.#host.ovs(), { name: bridge.name, externalIds, otherConfig }, ovsWait);
   }

@@ -113,6 +113,7 @@ function again(former: UplinkRecord, now: UplinkRecord): UplinkRecord {
   return {
     ...former,
     want: now.want,
+    mac: now.mac,
     nicAddrs: [...former.nicAddrs, ...now.nicAddrs],
     switched: [...former.switched, ...now.switched],
   };

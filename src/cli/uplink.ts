@@ -160,10 +160,10 @@ export async function runUplinkList(
 }
 
 function lineOf({ nic, record, phase, deadline, action }: UplinkJournal) {
-  const { want, nicMac } = record;
+  const { want, mac } = record;
   const left = Math.max(0, Math.ceil((deadline - monotonicMs()) / 1000));
   const waiting = `${action === 'add' ? 'made' : 'removed'}, to be confirmed in ${left} s`;
   const state = phase === 'settled' ? 'up' : phase === 'moved' ? waiting : 'being moved';
   const { kind, name } = want.bridge;
-  return { nic, network: `${kind}:${name}`, mac: want.keepMac ? '-' : nicMac, state };
+  return { nic, network: `${kind}:${name}`, mac, state };
 }

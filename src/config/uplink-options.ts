@@ -19,7 +19,12 @@ const usualConfirm = '30s';
 const longestConfirmMs = 3_600_000;
 
 function bad(subject: string, detail: string, hint?: string): PipewrightError {
-  return new PipewrightError('BAD_ARGUMENT', { op: 'uplink', subject: printable(subject), detail, hint });
+  return new PipewrightError('BAD_ARGUMENT', {
+    op: 'uplink',
+    subject: printable(subject) || '""',
+    detail,
+    hint,
+  });
 }
 
 /** @throws PipewrightError BAD_ARGUMENT */

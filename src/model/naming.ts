@@ -23,6 +23,12 @@ export function isOurGroup(group: number): boolean {
   return group >>> 28 === groupBase >>> 28;
 }
 
+/** A MAC address of its own for a bridge of this group: without one it has the lowest of its ports', and changes with them. */
+export function macOfGroup(group: number): string {
+  const bytes = group.toString(16).padStart(8, '0').match(/../g) ?? [];
+  return `02:70:${bytes.join(':')}`;
+}
+
 /**
  * The host's end of a veth pair: `v<ifname>pl<pid>` as the original names it when that fits, else a stable short form.
  * The short form cannot be taken for the original's, which begins with `v`.

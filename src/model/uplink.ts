@@ -55,6 +55,10 @@ export interface ObservedUplink {
   readonly vlanLinks: readonly Link[];
   /** The container that the NIC was moved into. */
   readonly takenBy: string | undefined;
+  /** The NIC that has the name as an alternative one. */
+  readonly alias: string | undefined;
+  /** The bridge that we made the NIC the uplink of. */
+  readonly uplinkOf: string | undefined;
   /** The Open vSwitch bridge that the NIC is a port of. */
   readonly ovsBridgeOfNic: string | undefined;
   /** The NIC is the uplink of this bridge already, and by us. */
@@ -108,7 +112,8 @@ export interface UplinkRecord {
   /** What came from the NIC. */
   readonly nicAddrs: readonly Addr[];
   readonly nicWasUp: boolean;
-  readonly nicMac: string;
+  /** What the bridge is given, so that it does not change with its ports: the NIC's, or one of its own. */
+  readonly mac: string;
   /** Whether frames reach the kernel twice, see ObservedUplink. */
   readonly userspaceDatapath: boolean;
 }
@@ -131,7 +136,7 @@ export type UplinkOp =
   | {
       readonly do: 'bridge.add';
       readonly bridge: UplinkBridge;
-      readonly mac: string | undefined;
+      readonly mac: string;
       readonly mtu: number;
       readonly group: number;
       readonly filters: boolean;
@@ -237,8 +242,8 @@ export function describeUplinkOp(op: UplinkOp): string {
     case 'bridge.add': {
       const { bridge, mac } = op;
       if (bridge.kind === 'bridge')
-        return `ip link add ${bridge.name}${mac ? ` address ${mac}` : ''} mtu ${op.mtu} type bridge${op.filters ? ' vlan_filtering 1' : ''}`;
-      return `ovs-vsctl add-br ${bridge.name}${mac ? ` -- set bridge ${bridge.name} other-config:hwaddr=${mac}` : ''}`;
+        return `ip link add ${bridge.name} address ${mac} mtu ${op.mtu} type bridge${op.filters ? ' vlan_filtering 1' : ''}`;
+      return `ovs-vsctl add-br ${bridge.name} -- set bridge ${bridge.name} other-config:hwaddr=${mac}`;
     }
     case 'bridge.del':
       return op.bridge.kind === 'bridge'

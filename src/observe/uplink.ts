@@ -51,6 +51,8 @@ export async function observeUplink(
       ({ kind, lower, linkNetnsid }) =>
         kind === 'vlan' && lower === nic?.ifindex && linkNetnsid === undefined,
     ),
+    alias: nic ? undefined : links.find(({ altnames }) => altnames.includes(nicName))?.name,
+    uplinkOf: host.state.uplink(nicName)?.record.want.bridge.name,
     takenBy: nic ? undefined : holderOf(host, nicName),
     isOurs: isOurs(host, nicName, bridge),
     state: stateOf(host, nicName, nic, routes, rules),

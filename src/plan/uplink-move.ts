@@ -6,7 +6,7 @@
  * can; only then does the NIC lose its addresses. The way back is the same in reverse.
  */
 import { networkOf } from '../model/address.ts';
-import type { Addr, Link, Neigh, Route, Rule } from '../model/link.ts';
+import type { Addr, Neigh, Route, Rule } from '../model/link.ts';
 import type { PortVlan } from '../model/port-vlan.ts';
 import type {
   Conf,
@@ -68,11 +68,11 @@ function sysctl(link: string, key: string, value: string): UplinkOp {
 const noAutoconf = '1';
 
 /** The bridge as it has to be before it has a port: made, or with the NIC's MAC address and settings. */
-export function planBridge(record: UplinkRecord, present: Link | undefined): UplinkStep[] {
+export function planBridge(record: UplinkRecord): UplinkStep[] {
+  const { mac } = record;
   const { bridge, keepMac } = record.want;
   const filter = record.switched.map((op) => step(op, 'the bridge is to filter VLANs'));
   const { name } = bridge;
-  const mac = keepMac ? undefined : record.nicMac;
   const conf = Object.entries(record.copied).map(([key, value]) =>
     step(sysctl(name, key, value), `as on ${record.want.nic}`),
   );
@@ -91,11 +91,12 @@ export function planBridge(record: UplinkRecord, present: Link | undefined): Upl
       ...conf,
     ];
   }
-  const isPinned = bridge.kind === 'ovs' ? record.bridgeMacBefore === mac : present?.mac === mac;
-  if (mac === undefined || isPinned) return [...filter, ...conf];
+  // A Linux bridge does not tell whether it would take another one with its next port.
+  if (bridge.kind === 'ovs' && record.bridgeMacBefore === mac) return [...filter, ...conf];
+  const why = keepMac ? 'else it changes with its ports' : 'leases and neighbours know this MAC address';
   return [
     ...filter,
-    step({ do: 'mac.set', bridge, mac }, 'leases and neighbours know this MAC address'),
+    step({ do: 'mac.set', bridge, mac }, why),
     ...ownNeighs(record).map((op) => step(op, 'the kernel forgets it with the MAC address')),
     ...conf,
   ];
@@ -326,9 +327,9 @@ function downAgain({ want, bridgeBefore, bridgeWasUp }: UplinkRecord): UplinkOp[
 }
 
 function restoredMac(record: UplinkRecord): UplinkOp[] {
-  const { want, bridgeMacBefore, madeGroup, nicMac } = record;
-  const { bridge, keepMac } = want;
-  if (keepMac || madeGroup !== undefined || bridgeMacBefore === nicMac) return [];
+  const { want, bridgeMacBefore, madeGroup, mac } = record;
+  const { bridge } = want;
+  if (madeGroup !== undefined || bridgeMacBefore === mac) return [];
   if (bridge.kind === 'bridge' && bridgeMacBefore === undefined) return [];
   return [{ do: 'mac.set', bridge, mac: bridgeMacBefore }, ...ownNeighs(record)];
 }

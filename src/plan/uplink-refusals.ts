@@ -25,7 +25,8 @@ export function checkUplink(want: UplinkWant, seen: ObservedUplink): Link {
   });
 }
 
-function whyNoNic({ nic }: UplinkWant, { takenBy }: ObservedUplink): Reason {
+function whyNoNic({ nic }: UplinkWant, { takenBy, alias }: ObservedUplink): Reason {
+  if (alias !== undefined) return { detail: `${nic} is another name of ${alias}`, hint: `say ${alias}` };
   return takenBy === undefined
     ? { detail: `there is no ${nic} on this host`, hint: 'see: ip link' }
     : {
@@ -58,9 +59,12 @@ function whyNotNic(nic: Link, want: UplinkWant, seen: ObservedUplink): Reason | 
 function whyPort(
   nic: Link,
   want: UplinkWant,
-  { master, ovsBridgeOfNic }: ObservedUplink,
+  { master, ovsBridgeOfNic, uplinkOf }: ObservedUplink,
 ): Reason | undefined {
   const { name } = nic;
+  const other = uplinkOf === want.bridge.name ? undefined : uplinkOf;
+  if (other !== undefined && [master?.name, ovsBridgeOfNic].includes(other))
+    return { detail: `${name} is the uplink of ${other} already`, hint: `pipewright uplink remove ${name}` };
   if (ovsBridgeOfNic !== undefined && ovsBridgeOfNic !== want.bridge.name)
     return {
       detail: `${name} is a port of the Open vSwitch bridge ${ovsBridgeOfNic} already`,
@@ -74,7 +78,10 @@ function whyPort(
     };
   return master?.name === want.bridge.name
     ? undefined
-    : { detail: `${name} is a port of ${master?.name ?? `link ${nic.master}`} already` };
+    : {
+        detail: `${name} is a port of ${master?.name ?? `link ${nic.master}`} already`,
+        hint: `ip link set ${name} nomaster`,
+      };
 }
 
 function whyBusy(name: string, { riders }: ObservedUplink): Reason | undefined {

@@ -1,5 +1,6 @@
 /** A NIC's move to a bridge, and back, as a plan: what moves, and what is noted. Pure. */
 import type { Addr, Link } from '../model/link.ts';
+import { macOfGroup } from '../model/naming.ts';
 import { bornVlans } from '../model/port-vlan.ts';
 import type {
   Conf,
@@ -60,7 +61,7 @@ export function planUplinkAdd(want: UplinkWant, seen: ObservedUplink): UplinkPla
   const strict = isStrict(seen);
   return {
     steps: [
-      ...planBridge(record, seen.bridge),
+      ...planBridge(record),
       ...(nic.up ? [] : [{ op: { do: 'link.up', link: want.nic } as const, because: 'it is down' }]),
       ...toBridge(move, record, strict),
     ],
@@ -115,7 +116,7 @@ export function planUplinkRemove(
   const strict = isStrict(seen);
   return {
     steps: toNic(move, record, strict).map((op) => ({ op, because: reasonOf(op, want) })),
-    undo: [...planBridge(record, undefined), ...toBridge(move, record, strict)].map(({ op }) => op),
+    undo: [...planBridge(record), ...toBridge(move, record, strict)].map(({ op }) => op),
     standIns: learnedOf(move).map((route) => standInFor(route, want.nic, state.ifindex)),
   };
 }
@@ -144,7 +145,7 @@ function recordOf(want: UplinkWant, nic: Link, seen: ObservedUplink): UplinkReco
     nicMtu: nic.mtu,
     nicAddrs: seen.state.addrs,
     nicWasUp: nic.up,
-    nicMac: nic.mac,
+    mac: want.keepMac ? (seen.bridge?.mac ?? macOfGroup(seen.group)) : nic.mac,
     userspaceDatapath: want.bridge.kind === 'ovs' && seen.userspaceDatapath,
   };
 }

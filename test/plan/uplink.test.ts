@@ -96,6 +96,8 @@ const seen: ObservedUplink = {
   riders: [],
   vlanLinks: [],
   takenBy: undefined,
+  alias: undefined,
+  uplinkOf: undefined,
   ovsBridgeOfNic: undefined,
   isOurs: false,
   state,
@@ -149,6 +151,17 @@ const refusals: readonly [string, Partial<ObservedUplink>, Partial<UplinkWant>, 
     /eth0 is a port of br9 already/,
   ],
   ['a port of another Open vSwitch', { ovsBridgeOfNic: 'ovs9' }, {}, /the Open vSwitch bridge ovs9/],
+  ['another name of a NIC', { nic: undefined, alias: 'enp1s0' }, {}, /eth0 is another name of enp1s0/],
+  [
+    'the uplink of another bridge',
+    {
+      nic: link('eth0', 2, { master: 9 }),
+      master: link('br9', 9, { kind: 'bridge' }),
+      uplinkOf: 'br9',
+    },
+    {},
+    /eth0 is the uplink of br9 already/,
+  ],
   ['a NIC in a container', { nic: undefined, takenBy: 'web' }, {}, /moved into the container web/],
   ['the loopback interface', { nic: link('eth0', 2, { arphrd: 772 }) }, {}, /loopback/],
   ['not Ethernet', { nic: link('eth0', 2, { arphrd: 32 }) }, {}, /not an Ethernet interface \(type 32\)/],
@@ -264,7 +277,12 @@ test('a bridge that is there keeps what is its own', () => {
   assert.ok(!undo.some((op) => op.do === 'bridge.del'));
   assert.ok(!undo.some((op) => op.do === 'addr.del' && op.addr.cidr.ip === '10.7.0.1'));
   const kept = opsOf(there, { ...want, keepMac: true });
-  assert.ok(!kept.some((op) => op.do === 'mac.set'));
+  assert.deepEqual(
+    kept.filter((op) => op.do === 'mac.set'),
+    [{ do: 'mac.set', bridge: want.bridge, mac: '02:00:00:00:00:02' }],
+  );
+  const [own] = opsOf({}, { ...want, keepMac: true });
+  assert.equal(own?.do === 'bridge.add' && own.mac, '02:70:70:00:00:01');
 });
 
 test('where answers are checked against the way they came, the check is loose until all has moved', () => {

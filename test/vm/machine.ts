@@ -212,7 +212,8 @@ function commandLine(kernel: Kernel, options: MachineOptions): string {
     ...['console=ttyS0', 'quiet', 'loglevel=3', 'panic=-1', 'mitigations=off', 'rcupdate.rcu_expedited=1'],
     ...[`host=${options.name}`, `modules=${kernel.modules}`],
     `next=${path.join(root, 'scripts/vm/init.sh')}`,
-    ...(options.systemd ? systemd : []),
+    // Its own name, and not that of the machine around: a topology file is for hosts by their names.
+    ...(options.systemd ? [`systemd.hostname=${options.name}`, ...systemd] : []),
   ].join(' ');
 }
 

@@ -285,11 +285,8 @@ export class Agent {
         .filter((key) => this.#ledgers.waitMs(key) > 0),
     );
     const outcomes = await converge(host, goal, { dryRun: false, firewall, postponed });
-    const failed = new Set(outcomes.filter(({ error }) => error !== undefined).map(({ key }) => key));
-    // What failed before and does so no more is as it should be.
-    for (const { key } of this.#ledgers.all()) {
-      if (key.startsWith('network ') && !failed.has(key) && !postponed.has(key)) this.#ledgers.drop(key);
-    }
+    const failed = outcomes.filter(({ error }) => error !== undefined).map(({ key }) => key);
+    this.#ledgers.networksRight(new Set([...failed, ...postponed]));
     for (const outcome of outcomes) {
       if (outcome.error !== undefined) this.#teller.fail(outcome.key, textOf(outcome.error));
       else this.#teller.tell(outcome.key, 'made', summary(outcome.steps));

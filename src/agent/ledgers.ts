@@ -1,6 +1,4 @@
 /** The books of all attachments and networks, and which of them wait for their containers. */
-import { uplinkKey } from '../apply/converge.ts';
-import { withNic } from '../apply/uplink-network.ts';
 import type { Topology } from '../model/topology.ts';
 import { Ledger } from './status.ts';
 import { waitingKeys } from './waiting.ts';
@@ -62,15 +60,16 @@ export class Ledgers {
     const { waiting, taken } = waitingKeys(topology, isHere);
     for (const key of waiting) waits(key);
     for (const key of taken) this.drop(key);
-    const { networks } = topology;
-    const named = new Set([
-      ...networks.map(({ name }) => `network ${name}`),
-      ...withNic(networks).map(({ name, nic }) => uplinkKey(name, nic)),
-    ]);
-    for (const [key, ledger] of [...this.#ledgers]) {
-      const isNetwork = key.startsWith('network ');
-      if (isNetwork ? !named.has(key) || ledger.waitMs() === 0 : false) this.drop(key);
-      else if (!isNetwork && !present.has(key)) waits(key);
-    }
+    for (const key of this.#ledgers.keys()) if (!isNetwork(key) && !present.has(key)) waits(key);
   }
+
+  /** A look at all networks is over: what failed before, and is not among those that fail, is as it should be. */
+  networksRight(failing: ReadonlySet<string>): void {
+    for (const key of this.#ledgers.keys()) if (isNetwork(key) && !failing.has(key)) this.drop(key);
+  }
+}
+
+/** `network lan`, `network lan uplink eth0` */
+function isNetwork(key: string): boolean {
+  return key.startsWith('network ');
 }

@@ -1,5 +1,4 @@
 /** The operations of Open vSwitch and of the firewall, for the executor. Each backend is loaded when first needed. */
-
 import { heldLocks } from '../kernel/lock.ts';
 import type { Operation } from '../model/operation.ts';
 import type { Backends } from './execute.ts';

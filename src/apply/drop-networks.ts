@@ -1,5 +1,4 @@
 /** Takes away what was made for networks that are no more: addresses, children of NICs, sub-interfaces, empty bridges. */
-
 import { acquireLock } from '../kernel/lock.ts';
 import { listAddrs } from '../kernel/netlink/addr.ts';
 import { listLinks } from '../kernel/netlink/link.ts';

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { hasErrno } from '../errors.ts';
 import { addAddr, delAddr, listAddrs, replaceAddr } from '../kernel/netlink/addr.ts';
 import { addLink, delLink, getLink, listLinks, setLink } from '../kernel/netlink/link.ts';
-import { delNeigh, NTF_PROXY, replaceNeigh } from '../kernel/netlink/neigh.ts';
+import { delNeigh, replaceNeigh } from '../kernel/netlink/neigh.ts';
 import { replaceNexthop } from '../kernel/netlink/nexthop.ts';
 import {
   agedRoute,
@@ -17,7 +17,7 @@ import {
 import { addRule, delRule } from '../kernel/netlink/rule.ts';
 import { announce, solicitRouters } from '../kernel/packet.ts';
 import { sysctlPath, writeSysctl } from '../kernel/sysctl.ts';
-import type { Addr, Link, RawAttr, Route } from '../model/link.ts';
+import { type Addr, type Link, NTF_PROXY, NUD_PERMANENT, type RawAttr, type Route } from '../model/link.ts';
 import { isOurGroup } from '../model/naming.ts';
 import type { RoutePlace, StandIn, UplinkOp } from '../model/uplink.ts';
 import { ovsMark } from './backends.ts';
@@ -30,8 +30,7 @@ const noDad = 0x02;
 const wantable = 0x02 | 0x04 | 0x10 | 0x100 | 0x200 | 0x400;
 /** IFA_LABEL. */
 const labelAttr = 3;
-/** NUD_PERMANENT, NUD_STALE. */
-const permanent = 0x80;
+/** NUD_STALE. */
 const stale = 0x04;
 const readyTimeoutMs = 1500;
 const readyPollMs = 2;
@@ -203,7 +202,7 @@ export class UplinkExecutor {
       return;
     }
     // Known, and to be asked again when it is used.
-    const state = (neigh.state & permanent) === 0 ? stale : permanent;
+    const state = (neigh.state & NUD_PERMANENT) === 0 ? stale : NUD_PERMANENT;
     this.#request(replaceNeigh({ ...neigh, ...there, state }), 'EINVAL');
   }
 

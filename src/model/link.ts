@@ -181,6 +181,11 @@ export interface Nexthop {
   readonly unknown: readonly RawAttr[];
 }
 
+/** State of a neighbour: made by hand and kept until it is deleted; what `ip neigh add` makes unless told otherwise. */
+export const NUD_PERMANENT = 0x80;
+/** Flag of a neighbour: we answer for the address, which is somewhere else, `ip neigh add proxy`. */
+export const NTF_PROXY = 0x08;
+
 /** A neighbour, `ip neigh`; or a forwarding entry of a bridge, `bridge fdb`, which has no `ip`. */
 export interface Neigh {
   readonly ifindex: number;

@@ -1,7 +1,7 @@
 /** The words of moving a NIC onto a bridge: what is noted of it, what is done, and how both are written down. */
 import { type Cidr, formatCidr } from './address.ts';
 import { describe } from './describe.ts';
-import type { Addr, Link, Neigh, Nexthop, Route, Rule } from './link.ts';
+import { type Addr, type Link, type Neigh, type Nexthop, NTF_PROXY, type Route, type Rule } from './link.ts';
 import type { Operation, PortVlanOp } from './operation.ts';
 import type { PortVlan } from './port-vlan.ts';
 
@@ -293,7 +293,7 @@ export function describeUplinkOp(op: UplinkOp): string {
     case 'neigh.del': {
       const { ip, mac, flags } = op.neigh;
       const verb = op.do === 'neigh.add' ? 'replace' : 'del';
-      if ((flags & 0x08) !== 0) return `ip neigh ${verb} proxy ${ip} dev ${op.link}`;
+      if ((flags & NTF_PROXY) !== 0) return `ip neigh ${verb} proxy ${ip} dev ${op.link}`;
       return `ip neigh ${verb} ${ip} lladdr ${mac} dev ${op.link}`;
     }
     case 'sysctl.set':

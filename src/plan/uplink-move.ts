@@ -6,7 +6,7 @@
  * can; only then does the NIC lose its addresses. The way back is the same in reverse.
  */
 import { networkOf } from '../model/address.ts';
-import type { Addr, Neigh, Route, Rule } from '../model/link.ts';
+import { type Addr, type Neigh, NTF_PROXY, NUD_PERMANENT, type Route, type Rule } from '../model/link.ts';
 import type { PortVlan } from '../model/port-vlan.ts';
 import type {
   Conf,
@@ -120,9 +120,9 @@ export function renamed(rule: Rule, from: string, to: string): Rule {
   };
 }
 
-/** NUD_PERMANENT, NTF_PROXY: a neighbour that the kernel neither learns nor forgets. */
+/** A neighbour that the kernel neither learns nor forgets. */
 function isByHand({ state, flags }: Neigh): boolean {
-  return (state & 0x80) !== 0 || (flags & 0x08) !== 0;
+  return (state & NUD_PERMANENT) !== 0 || (flags & NTF_PROXY) !== 0;
 }
 
 /** The bridge's own neighbours that were made by hand: with another MAC address the kernel forgets all that it knows. */
@@ -133,7 +133,7 @@ function ownNeighs({ bridgeBefore, want }: UplinkRecord): UplinkOp[] {
 
 /** A neighbour without what changes by itself. */
 export function neighKey({ ip, mac, flags }: Neigh): string {
-  return JSON.stringify([ip, mac, flags & 0x08]);
+  return JSON.stringify([ip, mac, flags & NTF_PROXY]);
 }
 
 /** Routes that the kernel learned from a router on the link. */

@@ -91,6 +91,8 @@ export class FileStore implements Store {
 
   async #lock(path: string): Promise<Lock> {
     try {
+      // Somebody may have taken the directory away meanwhile: it is a directory that is locked, and not a file that is made there.
+      mkdirSync(this.#root, { recursive: true, mode: 0o755 });
       return await acquireLock(this.#root);
     } catch (error) {
       throw error instanceof PipewrightError ? error : storeError('write', path, error);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   mkdtempSync,
   readdirSync,
@@ -58,6 +59,34 @@ test('two stores on one directory lose nothing of each other', async (t) => {
   await Promise.all(names.map((name, index) => add(stores[index % 2] as FileStore, name)));
   const { value } = (await new FileStore(root).read<string[]>('names')) ?? {};
   assert.deepEqual([...(value ?? [])].sort(), [...names].sort());
+});
+
+test('a command that writes beside it is waited for, and what it wrote is not lost', async (t) => {
+  if (skipUnless(t, 'program:flock')) return;
+  const root = folder(t);
+  const store = new FileStore(root);
+  await store.compareAndSet('k', 'old', undefined);
+  const { version } = (await store.read('k')) ?? {};
+  writeFileSync(
+    path.join(root, 'theirs'),
+    readFileSync(path.join(root, 'k.json'), 'utf8').replace('old', 'theirs'),
+  );
+  const script = 'echo locked; read go; mv theirs k.json';
+  const other = spawn('flock', [root, 'sh', '-c', script], { cwd: root, stdio: ['pipe', 'pipe', 'inherit'] });
+  t.after(() => other.kill());
+  await once(other.stdout, 'data');
+  const written = store.compareAndSet('k', 'ours', version);
+  other.stdin.end('go\n');
+  assert.equal(await written, false);
+  assert.equal((await store.read('k'))?.value, 'theirs');
+});
+
+test('a directory that was taken away is made again, as a directory', async (t) => {
+  const root = folder(t);
+  const store = new FileStore(root);
+  rmSync(root, { recursive: true });
+  assert.equal(await store.compareAndSet('k', 1, undefined), true);
+  assert.deepEqual(readdirSync(root), ['k.json']);
 });
 
 test('names that are no file names can be keys', async (t) => {

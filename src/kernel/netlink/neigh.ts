@@ -3,7 +3,7 @@
  * second with the family AF_BRIDGE. From <linux/neighbour.h>, v6.12.
  */
 import { familyOf } from '../../model/address.ts';
-import type { Neigh } from '../../model/link.ts';
+import { type Neigh, NTF_PROXY, NUD_PERMANENT } from '../../model/link.ts';
 import { attr, decodeAttrs, encodeAttrs, ip, mac, u16, u32 } from './codec.ts';
 import { AF_BRIDGE, afOf, familyOfAf, message } from './header.ts';
 import { type NetlinkSocket, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, type Request } from './socket.ts';
@@ -12,15 +12,10 @@ const RTM_NEWNEIGH = 28;
 const RTM_DELNEIGH = 29;
 const RTM_GETNEIGH = 30;
 
-/** Made by hand and kept until it is deleted; what `ip neigh add` and `bridge fdb add` make unless told otherwise. */
-const NUD_PERMANENT = 0x80;
 /** The entry is in the link's own table: the address is its own, or it is a vxlan. */
 export const NTF_SELF = 0x02;
 /** The entry is in the table of the bridge that the link is a port of. */
 export const NTF_MASTER = 0x04;
-
-/** We answer for the address, which is somewhere else: `ip neigh add proxy`. */
-export const NTF_PROXY = 0x08;
 
 /** NDA_*. */
 const neighAttrs = {
@@ -108,22 +103,20 @@ function decodeNeigh(body: Buffer): Neigh {
 
 /** `ip neigh`, `ip neigh show dev LINK`: both families. */
 export function listNeighs(rtnl: NetlinkSocket, ifindex?: number): Neigh[] {
-  const body = message(ndmsg({}), encodeAttrs(neighAttrs, { ifindex }));
+  return list(rtnl, message(ndmsg({}), encodeAttrs(neighAttrs, { ifindex })), ifindex);
+}
+
+/** `ip neigh show proxy dev LINK`: both families. They have no MAC address, and no state. */
+export function listProxies(rtnl: NetlinkSocket, ifindex: number): Neigh[] {
+  return list(rtnl, message(ndmsg({ flags: NTF_PROXY }), encodeAttrs(neighAttrs, {})), ifindex);
+}
+
+function list(rtnl: NetlinkSocket, body: Buffer, ifindex: number | undefined): Neigh[] {
   return rtnl
     .dump({ op: 'neigh.list', subject: 'neighbours', type: RTM_GETNEIGH, flags: 0, body })
     .filter((answer) => familyOfAf(answer.readUInt8(0)) !== undefined)
     .map(decodeNeigh)
     .filter((neigh) => ifindex === undefined || neigh.ifindex === ifindex);
-}
-
-/** `ip neigh show proxy dev LINK`: both families. They have no MAC address, and no state. */
-export function listProxies(rtnl: NetlinkSocket, ifindex: number): Neigh[] {
-  const body = message(ndmsg({ flags: NTF_PROXY }), encodeAttrs(neighAttrs, {}));
-  return rtnl
-    .dump({ op: 'neigh.list', subject: 'proxied neighbours', type: RTM_GETNEIGH, flags: 0, body })
-    .filter((answer) => familyOfAf(answer.readUInt8(0)) !== undefined)
-    .map(decodeNeigh)
-    .filter((neigh) => neigh.ifindex === ifindex);
 }
 
 /** `bridge fdb`, `bridge fdb show br BRIDGE`, `bridge fdb show dev PORT`. */

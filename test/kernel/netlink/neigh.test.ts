@@ -8,10 +8,10 @@ import {
   listFdb,
   listNeighs,
   listProxies,
-  NTF_PROXY,
   NTF_SELF,
   replaceNeigh,
 } from '../../../src/kernel/netlink/neigh.ts';
+import { NTF_PROXY } from '../../../src/model/link.ts';
 import { createLab, ifindexOf, type Json } from '../lab.ts';
 
 const mac = '02:00:00:00:00:11';

@@ -16,6 +16,8 @@ import { ContainerCache } from './running.ts';
 const usualPatienceMs = 5000;
 /** Milliseconds for one that did not answer in time when it was last asked. */
 const lastPatienceMs = 100;
+/** Milliseconds for one that was never heard of to say that it is there: its socket may be systemd's, who starts it later. */
+const firstPatienceMs = 2000;
 
 /** An engine that does not answer. */
 export interface Away {
@@ -190,16 +192,28 @@ export class Engines {
     }
   }
 
-  /** One that hangs keeps the others waiting once; alone, or for the first time, it has as long as it takes. */
+  /**
+   * One that hangs keeps the others waiting once; alone it has as long as it takes. For the first time, too, once it has
+   * said that it is there: the agent's readiness waits for its containers, and at boot its own start for that readiness.
+   */
   async #inTime<T>(one: Watched, answer: Promise<T>): Promise<T> {
+    if (!one.hasAnswered) {
+      // What it says to either question does; a failure is the answer's to tell.
+      const said = Promise.race([one.engine.ping(), answer]).catch(() => {});
+      await this.#orTooLate(one, answer, said, Math.min(firstPatienceMs, one.patienceMs));
+      return answer;
+    }
     const hasOthers = this.#watched.some((other) => other !== one && other.hasAnswered);
-    if (!one.hasAnswered || !hasOthers) return answer;
+    return hasOthers ? this.#orTooLate(one, answer, answer, one.patienceMs) : answer;
+  }
+
+  async #orTooLate<T>(one: Watched, answer: Promise<unknown>, sign: Promise<T>, ms: number): Promise<T> {
     let timer: NodeJS.Timeout | undefined;
     const timeOut = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(this.#tooLate(one, answer)), one.patienceMs);
+      timer = setTimeout(() => reject(this.#tooLate(one, answer)), ms);
     });
     try {
-      return await Promise.race([answer, timeOut]);
+      return await Promise.race([sign, timeOut]);
     } finally {
       clearTimeout(timer);
     }

@@ -11,7 +11,10 @@ import { temporaryFolder } from './support.ts';
 /** A server that lists containers of these names, all with this process as their first one. */
 interface OwnEngine {
   names: string[];
+  /** Whether nothing is answered. */
   hangs: boolean;
+  /** Whether only questions about containers are not. */
+  isSlow: boolean;
   readonly socketPath: string;
 }
 
@@ -20,6 +23,7 @@ async function serve(t: TestContext, ...names: string[]): Promise<OwnEngine> {
   let isHanging = false;
   const own: OwnEngine = {
     names,
+    isSlow: false,
     socketPath: path.join(temporaryFolder(t), 'socket'),
     get hangs() {
       return isHanging;
@@ -35,11 +39,12 @@ async function serve(t: TestContext, ...names: string[]): Promise<OwnEngine> {
       const list = own.names.map((name) => ({ Id: `id-${name}`, Names: [`/${name}`], State: 'running' }));
       const State = { Pid: process.pid, Running: true, Status: 'running' };
       const found = own.names.find((name) => `id-${name}` === asked);
-      if (asked === undefined) response.end(JSON.stringify(list));
+      if (request.url === '/version') response.end('{}');
+      else if (asked === undefined) response.end(JSON.stringify(list));
       else if (found === undefined) response.writeHead(404).end('{}');
       else response.end(JSON.stringify({ Id: asked, Name: `/${found}`, State, Config: {}, HostConfig: {} }));
     };
-    if (own.hangs) waiting.push(answer);
+    if (own.hangs || (own.isSlow && request.url !== '/version')) waiting.push(answer);
     else answer();
   });
   await new Promise<void>((resolve) => server.listen(own.socketPath, resolve));
@@ -116,4 +121,27 @@ test('one that hangs is waited for once, and heard of when it answers', async (t
   podman.hangs = false;
   while (returns === 0) await new Promise((resolve) => setImmediate(resolve));
   assert.deepEqual(await seen(engines.all()), [['docker:a', 'podman:p'], []]);
+});
+
+test('one that is only about to start, as at a socket of systemd, is not waited for', async (t) => {
+  const [docker, podman] = [await serve(t, 'a'), await serve(t, 'p')];
+  docker.hangs = true;
+  const engines = both(t, docker.socketPath, podman.socketPath, 50);
+  let returns = 0;
+  engines.onReturn(() => returns++);
+  assert.deepEqual(await seen(engines.all()), [['podman:p'], ['docker']]);
+  docker.hangs = false;
+  while (returns === 0) await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(await seen(engines.all()), [['docker:a', 'podman:p'], []]);
+});
+
+test('one that is there is waited for at first, however slow it is', async (t) => {
+  const [docker, podman] = [await serve(t, 'a'), await serve(t, 'p')];
+  docker.isSlow = true;
+  const all = both(t, docker.socketPath, podman.socketPath, 50).all();
+  setTimeout(() => {
+    docker.isSlow = false;
+    docker.hangs = false;
+  }, 200);
+  assert.deepEqual(await seen(all), [['docker:a', 'podman:p'], []]);
 });

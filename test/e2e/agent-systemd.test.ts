@@ -42,7 +42,7 @@ test('the agent as a unit of systemd', async (t) => {
   if (!host) return;
   const healthy = 'w1/eth1 healthy,w1/eth2 healthy,w2/eth1 healthy';
 
-  await t.test('is ready, and makes the network', async () => {
+  await t.test('is ready before Docker Engine, which starts after it, and makes the network', async () => {
     assert.ok((await soon(() => isActive(host), 60_000)) !== undefined, journal(host));
     assert.match(host.run('ip', ['-br', 'addr', 'show', 'br0']).stdout, /10\.1\.0\.254\/24/);
   });

@@ -44,11 +44,20 @@ rm -rf "$root"/etc/pipewright/* "$root/var/lib/pipewright" "$root/etc/docker/dae
 cp "$project/packaging/systemd/pipewright.service" "$root/etc/systemd/system/"
 cp "$folder/pipewright.yaml" "$root/etc/pipewright/"
 cp "$folder/image.tar" "$root/srv/"
+# As its package has it: whoever asks before it runs waits until it does.
+cat >"$root/etc/systemd/system/docker.socket" <<UNIT
+[Unit]
+DefaultDependencies=no
+[Socket]
+ListenStream=/run/docker.sock
+UNIT
 cat >"$root/etc/systemd/system/docker.service" <<UNIT
 [Unit]
 DefaultDependencies=no
+Requires=docker.socket
+After=docker.socket
 [Service]
-ExecStart=/usr/sbin/dockerd --storage-driver=vfs --data-root=/srv/docker -H unix:///run/docker.sock --bridge=none --log-level=error
+ExecStart=/usr/sbin/dockerd --storage-driver=vfs --data-root=/srv/docker -H fd:// --bridge=none --log-level=error
 UNIT
 cat >"$root/etc/systemd/system/test.target" <<UNIT
 [Unit]

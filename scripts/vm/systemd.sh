@@ -35,6 +35,9 @@ StandardError=tty
 TTYPath=/dev/console
 EOF
 ln -s ../nic.service ../script.service /run/systemd/system/multi-user.target.wants/
+# ovs-vswitchd 3.1.0 finds no processor in the first ten seconds after a boot ("Overriding n-handler-threads to 0"). With a bridge in
+# its database it then loses whatever the kernel asks it about, until it is started again.
+while [ "$(cut -d. -f1 /proc/uptime)" -lt 11 ]; do sleep 0.5; done
 if [ -x /usr/share/openvswitch/scripts/ovs-ctl ]; then
   /usr/share/openvswitch/scripts/ovs-ctl --system-id=random start >/run/ovs.log 2>&1
 fi

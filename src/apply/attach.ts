@@ -13,13 +13,13 @@ import { describe } from '../model/describe.ts';
 import type { Route } from '../model/link.ts';
 import { vlanIfnameFor } from '../model/naming.ts';
 import type { AttachmentRecord, Observed } from '../model/observed.ts';
-import type { Operation, Step } from '../model/operation.ts';
+import type { Change, Operation, Step } from '../model/operation.ts';
 import { type ObserveOptions, observeAttachment } from '../observe/attachment.ts';
 import { lives } from '../observe/lives.ts';
 import { HostView, NetnsView } from '../observe/view.ts';
 import { formerSysctls } from '../plan/extras.ts';
 import { saved } from '../plan/kept.ts';
-import { type IfPresent, planAttach } from '../plan/plan.ts';
+import { changeOf, type IfPresent, planAttach } from '../plan/plan.ts';
 import type { Host } from './host.ts';
 import { containerKey } from './state.ts';
 import { type BeforeStep, begin, type Guest, type Held, type Pending, recover } from './transaction.ts';
@@ -60,6 +60,8 @@ export interface AttachOptions {
 
 /** What was done, or would be. */
 export interface AttachResult {
+  /** Of no meaning without steps. */
+  readonly change: Change;
   readonly steps: readonly { readonly command: string; readonly because: string }[];
   /** What earlier commands have left and could still not be taken back. */
   readonly warnings: readonly string[];
@@ -170,6 +172,7 @@ async function prepare(
   if (ifPresent === 'converge') refuseKnown({ host, guest: guest.rtnl, want, isLeaving }, planned);
   const steps = [...planned, ...(planned.length > 0 ? await leave(host, container, want, seen) : [])];
   const result: AttachResult = {
+    change: steps.length === 0 ? 'update' : changeOf(want, seen),
     steps: steps.map(({ op, because }) => ({ command: describe(op), because })),
     warnings,
     hostIfname: hostIfnameIn(steps) ?? seen.host.hostEnd?.name ?? seen.host.ovsPort?.name,

@@ -3,6 +3,7 @@ import { isLabelPlace } from '../config/topology/labels.ts';
 import type { Container } from '../containers/container.ts';
 import { type Attachment, qualifiedName } from '../model/attachment.ts';
 import type { AttachmentRecord } from '../model/observed.ts';
+import type { Change } from '../model/operation.ts';
 import type { NetworkSpec } from '../model/topology.ts';
 import { lives } from '../observe/lives.ts';
 import type { Wanted } from '../plan/topology.ts';
@@ -22,6 +23,8 @@ import type { WantedHere } from './wanted.ts';
 export interface Outcome {
   /** `web/eth1`, `network lan`. */
   readonly key: string;
+  /** Of networks and attachments. */
+  readonly change?: Change;
   readonly verb: 'attach' | 'detach' | 'network' | 'drop network' | 'uplink' | 'drop uplink';
   readonly steps: readonly { readonly command: string; readonly because: string }[];
   readonly error?: unknown;
@@ -68,14 +71,14 @@ export async function converge(host: Host, goal: Goal, options: ConvergeOptions)
   const run = async (
     key: string,
     verb: Outcome['verb'],
-    work: () => Promise<{ steps: Outcome['steps']; notes?: readonly string[] }>,
+    work: () => Promise<Pick<Outcome, 'steps' | 'change' | 'notes'>>,
   ): Promise<void> => {
     if (options.postponed?.has(key)) return;
     let outcome: Outcome;
     try {
-      const { steps: all, notes = [] } = await work();
+      const { steps: all, change, notes = [] } = await work();
       const steps = options.dryRun ? all.filter(isFirst) : all;
-      outcome = { key, verb, steps, ...(notes.length > 0 && { notes }) };
+      outcome = { key, verb, ...(change && { change }), steps, ...(notes.length > 0 && { notes }) };
     } catch (error) {
       outcome = { key, verb, steps: [], error };
     }

@@ -11,13 +11,14 @@ import { describe } from '../model/describe.ts';
 import type { Addr, Link, Route } from '../model/link.ts';
 import { groupOf, isOurGroup, vlanIfnameFor } from '../model/naming.ts';
 import { promotion } from '../model/observed.ts';
+import type { Change } from '../model/operation.ts';
 import { carries } from '../model/port-vlan.ts';
 import type { NetworkSpec, NotedNetwork } from '../model/topology.ts';
 import { observeNetwork } from '../observe/network.ts';
 import { portVlansOf } from '../observe/port-vlans.ts';
 import { HostView } from '../observe/view.ts';
 import type { NetworkRecord } from '../plan/drop-network.ts';
-import { hostLinkOf, type ObservedNetwork, planHostNetwork } from '../plan/network.ts';
+import { changeOfNetwork, hostLinkOf, type ObservedNetwork, planHostNetwork } from '../plan/network.ts';
 import { ovsMark } from './backends.ts';
 import type { Host } from './host.ts';
 import { type BeforeStep, begin, type Held, type Pending, recover } from './transaction.ts';
@@ -43,7 +44,7 @@ export async function ensureNetwork(
   host: Host,
   network: NetworkSpec,
   options: EnsureNetworkOptions = {},
-): Promise<NetworkResult> {
+): Promise<NetworkResult & { readonly change: Change }> {
   using _lock = await acquireLock(host.state.lockPath);
   if (!options.dryRun) await recover(host);
   const record = host.state.networkRecord(network.name);
@@ -51,6 +52,7 @@ export async function ensureNetwork(
   const steps = planHostNetwork(network, seen);
   const result = {
     network: network.name,
+    change: changeOfNetwork(steps),
     steps: steps.map(({ op, because }) => ({ command: describe(op), because })),
   };
   if (options.dryRun) return result;

@@ -33,7 +33,7 @@ interface AttachFlags extends AttachRequest {
 }
 
 /** What came of it, as `--json` has it. */
-export interface Attached extends AttachResult {
+export interface Attached extends Omit<AttachResult, 'change'> {
   readonly container: string;
   readonly runtime: Container['runtime'];
   readonly ifname: string;
@@ -79,7 +79,11 @@ export async function attachByOptions(
   const { dryRun, once } = options;
   const firewall = !options.noFirewall;
   const isKept = session.keepsLeasesOf(container.runtime) && !once;
-  const { leases: _, ...result } = await attachLeased(host, container, want, {
+  const {
+    leases: _,
+    change: __,
+    ...result
+  } = await attachLeased(host, container, want, {
     ifPresent: 'converge',
     firewall,
     dryRun,

@@ -166,18 +166,19 @@ export function tellOfLabels({ ofLabels }: HostGoal): void {
   );
 }
 
+/** As Terraform's: made, changed in place, taken away and made anew, taken away. */
 const signs = {
-  attach: ['+', 'green'],
-  network: ['+', 'green'],
-  detach: ['-', 'red'],
-  'drop network': ['-', 'red'],
-  uplink: ['+', 'green'],
-  'drop uplink': ['-', 'red'],
+  create: ['+', 'green'],
+  update: ['~', 'yellow'],
+  replace: ['-/+', 'yellow'],
+  delete: ['-', 'red'],
 } as const;
 
+const deletes: readonly Outcome['verb'][] = ['detach', 'drop network', 'drop uplink'];
+
 /** An outcome and its steps, in colour on a terminal. */
-export function outcomeText({ key, verb, steps, error, notes = [] }: Outcome): string {
-  const [sign, color] = signs[verb];
+export function outcomeText({ key, verb, change = 'create', steps, error, notes = [] }: Outcome): string {
+  const [sign, color] = signs[deletes.includes(verb) ? 'delete' : change];
   const paint = (text: string, style: 'green' | 'red' | 'yellow'): string =>
     isatty(1) ? styleText(style, text) : text;
   if (error !== undefined) return paint(`! ${key}: ${reasonOf(error)}`, 'yellow');
@@ -186,10 +187,11 @@ export function outcomeText({ key, verb, steps, error, notes = [] }: Outcome): s
 }
 
 /** An outcome as data. */
-export function outcomeJson({ key, verb, steps, error, notes }: Outcome): object {
+export function outcomeJson({ key, verb, change, steps, error, notes }: Outcome): object {
   return {
     key,
     verb,
+    ...(change && { change }),
     steps,
     ...(notes && { notes }),
     ...(error === undefined ? {} : { error: reasonOf(error) }),

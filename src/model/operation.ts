@@ -211,5 +211,8 @@ export interface Step {
   readonly final?: true;
 }
 
+/** What a plan makes of a thing: it is new, changed in place, or another one is made in its place. */
+export type Change = 'create' | 'update' | 'replace';
+
 /** The VLANs of a bridge's port. */
 export type PortVlanOp = Extract<Operation, { do: 'vlan.add' | 'vlan.del' }>;

@@ -5,7 +5,7 @@ import { childModeOf } from '../model/attachment.ts';
 import type { Addr, Link, Route } from '../model/link.ts';
 import { hostIfnameFor, hostMark, vlanIfnameFor } from '../model/naming.ts';
 import { type NetworkType, promotion, type UplinkPort } from '../model/observed.ts';
-import type { Operation, PlannedLink, Side, Step } from '../model/operation.ts';
+import type { Change, Operation, PlannedLink, Side, Step } from '../model/operation.ts';
 import { carries, needsFiltering, type PortVlan } from '../model/port-vlan.ts';
 import type { NetworkSpec } from '../model/topology.ts';
 import { planFiltering, planOnUplink } from './bridge.ts';
@@ -69,6 +69,11 @@ export function hostLinkOf(network: NetworkSpec): string | undefined {
 /** The steps that make the network ready on the host; none when it is. */
 export function planHostNetwork(network: NetworkSpec, seen: ObservedNetwork): Step[] {
   return [...planBase(network, seen), ...planHostLink(network, seen), ...planHostAddrs(network, seen)];
+}
+
+/** What such steps make of it. */
+export function changeOfNetwork(steps: readonly Step[]): Change {
+  return steps.some(({ op }) => op.do === 'link.add' || op.do === 'ovs.bridge.add') ? 'create' : 'update';
 }
 
 function step(op: Operation, because: string, undo: readonly Operation[]): Step {

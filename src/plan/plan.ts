@@ -12,7 +12,7 @@ import {
 import type { Route } from '../model/link.ts';
 import { hostIfnameFor, isOurGroup, routeProtocol } from '../model/naming.ts';
 import type { LinkWithAddrs, Observed } from '../model/observed.ts';
-import type { Operation, Step } from '../model/operation.ts';
+import type { Change, Operation, Step } from '../model/operation.ts';
 import { mainTable, routeKey } from '../model/route.ts';
 import { planCreate } from './attach.ts';
 import { planChange, whyRecreate } from './change.ts';
@@ -48,6 +48,13 @@ export function planAttach(want: Attachment, seen: Observed, ifPresent: IfPresen
     });
   }
   return [...leftover, ...planCreate(want, seen)];
+}
+
+/** What {@link planAttach} makes of it, where it plans anything. */
+export function changeOf(want: Attachment, seen: Observed): Change {
+  const { link: there } = seen.guest;
+  if (!there || !isOurGroup(there.link.group)) return 'create';
+  return whyRecreate(want, seen, there) === undefined ? 'update' : 'replace';
 }
 
 /** The port of an interface that is gone. */

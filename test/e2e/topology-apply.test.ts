@@ -124,6 +124,32 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
     );
   },
 
+  'the plan says what is new, changed in place, made anew, and taken away': ({ host, a, b }) => {
+    nicOn(host, 'nic0');
+    const signs = (yaml: string): string[] => {
+      host.write(yaml);
+      const { stdout } = host.on('plan');
+      const { changes } = JSON.parse(host.on('plan', '--json').stdout) as {
+        changes: { key: string; verb: string; change?: string }[];
+      };
+      applied(host, yaml);
+      const said = stdout.split('\n').filter((line) => /^\S/.test(line));
+      const words: Record<string, string> = { create: '+', update: '~', replace: '-/+' };
+      assert.deepEqual(
+        changes.map(({ key, change }) => `${words[change ?? ''] ?? '-'} ${key}`),
+        said,
+      );
+      return said.map((line) => line.replace(a.name, 'a').replace(b.name, 'b'));
+    };
+    const own = on(a, 'addresses: 10.1.0.1/24');
+    assert.deepEqual(signs(file([lan], [own])), ['+ network lan', '+ a/eth1']);
+    const moved = on(a, 'addresses: 10.1.0.2/24');
+    assert.deepEqual(signs(file([lan], [moved, on(b, '')])), ['~ a/eth1', '+ b/eth1']);
+    assert.deepEqual(signs(file([lan.replace('254', '253')], [moved])), ['- b/eth1', '~ network lan']);
+    const nic = ['lan: { kind: macvlan, uplink: nic0 }'];
+    assert.deepEqual(signs(file(nic, [moved])), ['-/+ a/eth1']);
+  },
+
   'what an edit takes out of the file goes': ({ host, a }) => {
     const bare = file([lan], [on(a, 'addresses: 10.1.0.1/24')]);
     applied(host, bare);

@@ -116,6 +116,12 @@ function issueText({
   return path.length === 0 ? message : `${path.map(String).join('.')}: ${message}`;
 }
 
-function outcomeOf({ key, verb, steps, error }: Outcome) {
-  return { key, verb, steps, ...(error === undefined ? {} : { error: failureOf(error).failure }) };
+function outcomeOf({ key, verb, change, steps, error }: Outcome) {
+  return {
+    key,
+    verb,
+    ...(change && { change }),
+    steps,
+    ...(error === undefined ? {} : { error: failureOf(error).failure }),
+  };
 }

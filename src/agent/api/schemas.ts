@@ -113,6 +113,10 @@ export const planSchema = z
         .object({
           key: keySchema,
           verb: z.enum(['attach', 'detach', 'network', 'drop network', 'uplink', 'drop uplink']),
+          change: z.enum(['create', 'update', 'replace']).optional().openapi({
+            description:
+              'Of networks and attachments: made, changed in place, or made anew in place of the former',
+          }),
           steps: list(stepSchema),
           error: errorSchema.shape.error.optional(),
         })

@@ -167,6 +167,7 @@ async function wantedOfFiles(
   ];
 }
 
-function textOf({ steps, error }: Outcome): string {
-  return error === undefined ? steps.map(({ because }) => because).join('; ') : reasonOf(error);
+function textOf({ change, steps, error }: Outcome): string {
+  if (error !== undefined) return reasonOf(error);
+  return change === 'create' ? 'it is not there' : steps.map(({ because }) => because).join('; ');
 }

@@ -61,13 +61,8 @@ export interface ConvergeOptions {
 /** Runs all of it; what fails is undone by itself and told, and the rest goes on. */
 export async function converge(host: Host, goal: Goal, options: ConvergeOptions): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
-  // In a dry run each comes to a host without what others have made there by then, as a bridge: it is shown once.
-  const planned = new Set<string>();
-  const isFirst = ({ command }: Outcome['steps'][number]): boolean => {
-    const isAgain = planned.has(command) && !command.includes(' GUEST ');
-    planned.add(command);
-    return !isAgain;
-  };
+  // In a dry run each comes to a host without what others have made there by then, as a bridge.
+  const isFirst = firstOfEach();
   const run = async (
     key: string,
     verb: Outcome['verb'],
@@ -133,6 +128,16 @@ export async function converge(host: Host, goal: Goal, options: ConvergeOptions)
     });
   }
   return outcomes;
+}
+
+/** Says of steps, one after the other, whether it is the first of its kind: what several ask of the host is shown once. */
+export function firstOfEach(): (step: Outcome['steps'][number]) => boolean {
+  const seen = new Set<string>();
+  return ({ command }) => {
+    const isAgain = seen.has(command) && !command.includes(' GUEST ');
+    seen.add(command);
+    return !isAgain;
+  };
 }
 
 /** `network lan uplink eth0` */

@@ -1,6 +1,6 @@
 /** `pipewright destroy` */
 import { existsSync } from 'node:fs';
-import { containerOf, keyOf } from '../apply/converge.ts';
+import { containerOf, firstOfEach, keyOf } from '../apply/converge.ts';
 import { detach } from '../apply/detach.ts';
 import { dropNetworks } from '../apply/drop-networks.ts';
 import { Host } from '../apply/host.ts';
@@ -66,7 +66,7 @@ async function takeAll(host: Host, stateDir: string, dryRun: boolean) {
       ...steps,
       ...uplinks.flatMap((uplink) => uplink.steps),
       ...networks.flatMap((network) => network.steps),
-    ],
+    ].filter(firstOfEach()),
     forgotten,
   };
 }

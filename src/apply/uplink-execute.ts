@@ -176,6 +176,16 @@ export class UplinkExecutor {
 
   #addRoute(route: Route | undefined, place: RoutePlace): void {
     if (!route) return;
+    try {
+      this.#putRoute(route, place);
+    } catch (error) {
+      if (!hasErrno(error, 'EHOSTUNREACH', 'ENETUNREACH') || !route.gateway || route.onlink) throw error;
+      // A route outlives the address by which its gateway was in reach, but cannot be made anew without.
+      this.#putRoute({ ...route, onlink: true }, place);
+    }
+  }
+
+  #putRoute(route: Route, place: RoutePlace): void {
     if (place === 'prepend') {
       // The kernel keeps one that is there where it is.
       this.#request(delRoute(route), 'ESRCH');

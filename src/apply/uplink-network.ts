@@ -1,6 +1,7 @@
 /** The uplinks of a topology's networks: made, taken back when they are asked for no more, or changed. */
 import { listAddrs } from '../kernel/netlink/addr.ts';
 import { getLink } from '../kernel/netlink/link.ts';
+import type { Addr } from '../model/link.ts';
 import { formatVlans, type PortVlan } from '../model/port-vlan.ts';
 import type { NetworkSpec } from '../model/topology.ts';
 import type { UplinkJournal } from '../model/uplink.ts';
@@ -58,8 +59,10 @@ export async function ensureUplink(
 
 /** Cheap, as the agent asks it all the time. A port that somebody else made carries what that one wants. */
 async function isAsWanted(host: Host, { kind, nic, bridge, trunks = [] }: WithNic): Promise<boolean> {
-  const { want } = host.state.uplink(nic)?.record ?? {};
+  const { want, nicAddrs = [] } = host.state.uplink(nic)?.record ?? {};
   const isOurs = want?.bridge.kind === kind && want.bridge.name === bridge;
+  // At boot it may have become the uplink before the host's configuration gave it any.
+  if (isOurs && !nicAddrs.some(isGlobal) && hasAddresses(host, nic)) return false;
   // What carries all is given what is missing with each attachment.
   const isLimitSame = (want?.trunks ?? []).join() === trunks.join();
   if (kind === 'ovs') {
@@ -80,8 +83,10 @@ async function isAsWanted(host: Host, { kind, nic, bridge, trunks = [] }: WithNi
 /** After a boot it may have some, see planUplinkAdd(). Those that come later are somebody's who will not be told. */
 function hasAddresses({ rtnl }: Host, nic: string): boolean {
   const link = getLink(rtnl, nic);
-  return link !== undefined && listAddrs(rtnl, link.ifindex).some(({ scope }) => scope === 0);
+  return link !== undefined && listAddrs(rtnl, link.ifindex).some(isGlobal);
 }
+
+const isGlobal = ({ scope }: Addr): boolean => scope === 0;
 
 /** With the VLAN that has no tag a trunk of the same number is no other one. */
 function limitOf(trunks: readonly number[]): PortVlan[] {

@@ -117,6 +117,23 @@ test('after a boot Open vSwitch has kept the port, and the NIC has its addresses
   assert.ok(ping(router, at.host, 5));
 });
 
+test('at boot the agent comes before what configures the NIC: the addresses move when they are there', async (t) => {
+  if (skipUnless(t, 'root', 'program:ethtool', 'docker')) return;
+  const ground = await uplinkGround(t, 'uc');
+  const { host, router } = ground;
+  host.ip('addr', 'flush', 'dev', 'eth0');
+  host.write(yaml('{ kind: bridge, bridge: br0, uplink: eth0 }'));
+  await host.agent(t);
+  assert.match(host.ip('-br', 'link', 'show', 'master', 'br0').stdout, /eth0/);
+  for (const words of [`addr add ${at.host}/24 dev eth0`, `route add default via ${at.router} dev eth0`])
+    host.ip(...words.split(' '));
+  const isThere = (): boolean => isMoved(ground, 'br0') && !isMoved(ground, 'eth0');
+  assert.ok((await soon(isThere, patience)) !== undefined, host.ip('addr').stdout);
+  const routes = (): string => host.ip('route', 'show', 'default').stdout;
+  assert.ok((await soon(() => routes().includes('dev br0'), patience)) !== undefined, routes());
+  assert.ok(ping(router, at.host, 5));
+});
+
 test('examples/uplink: a container on the LAN of its host', async (t) => {
   if (skipUnless(t, 'root', 'docker', 'program:ethtool', 'program:iptables')) return;
   const ground = await uplinkGround(t, 'ue');

@@ -1,6 +1,6 @@
 /** A lease in words: `10.0.0.9/24 from 10.0.0.1, 43 min left, T1 in 13 min, T2 in 36 min`. */
 import { formatCidr } from '../model/address.ts';
-import type { LeaseStatus } from '../model/lease.ts';
+import type { Lease, LeaseStatus } from '../model/lease.ts';
 
 /** @param now milliseconds since 1970 */
 export function leaseText({ state, lease, reason }: LeaseStatus, now: number): string {
@@ -16,11 +16,21 @@ export function leaseText({ state, lease, reason }: LeaseStatus, now: number): s
     'name servers': lease.dns,
     search: lease.search,
     'time servers': lease.ntp,
+    'vendor options': vendorOptions(lease),
   })
     .filter(([, given]) => given.length > 0)
     .map(([name, given]) => `${name} ${given.join(' ')}`);
   const phase = state === 'BOUND' ? [] : [state];
   return [what, ...times, ...phase, ...(reason === undefined ? [] : [reason]), ...offers].join(', ');
+}
+
+/** Hexadecimal digits of option 43 that a line has room for; `status --json` has all. */
+const mostDigits = 64;
+
+function vendorOptions({ vendorSpecific: hex }: Lease): string[] {
+  if (hex === undefined) return [];
+  const shown = hex.slice(0, mostDigits).replace(/..(?!$)/g, '$&:');
+  return [hex.length > mostDigits ? `${shown}...` : shown];
 }
 
 function duration(ms: number): string {

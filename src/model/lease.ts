@@ -60,6 +60,8 @@ export interface Lease {
   /** Domains to search, the first being the interface's own. */
   readonly search: readonly string[];
   readonly ntp: readonly string[];
+  /** IPv4 only: option 43, whose meaning is the vendor's, as bytes in hexadecimal. */
+  readonly vendorSpecific?: string;
   /** When it was granted or last renewed. */
   readonly since: number;
   /** T1 and T2: when it is renewed with its server, and with any. */

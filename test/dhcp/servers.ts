@@ -32,6 +32,12 @@ export interface Offered {
   readonly mtu?: number;
   /** Option 121, as `10.9.0.0/16 10.77.0.2`. */
   readonly routes?: readonly string[];
+  /** Option 119. */
+  readonly search?: readonly string[];
+  /** Option 42 for whoever has the vendor class `pipewright` and the user class `gold`: an address. */
+  readonly classNtp?: string;
+  /** The content of sub-option 1 of option 43, in hexadecimal. */
+  readonly vendor?: string;
   /** Whether it refuses what it does not know. Default true. */
   readonly authoritative?: boolean;
   /** The first three bytes of the server's own network, where that is another one. The relay, .254, is the gateway. */
@@ -98,11 +104,13 @@ export async function dhcpServer(
         stdio: 'ignore',
         env,
       });
-      await until(`${program} listens: ${server.log()}`, () =>
-        program === 'dhcpd'
+      const { pid } = child;
+      await until(`${program} listens (process ${pid})`, () => {
+        if (child?.exitCode !== null) throw new Error(`${program} ended: ${server.log()}`);
+        return program === 'dhcpd'
           ? /Sending on .*LPF\/s0/.test(server.log().slice(-2000))
-          : runIn(netns, 'ss', ['-Hlun', 'sport', '=', '67']).stdout !== '',
-      );
+          : runIn(netns, 'ss', ['-Hlun', 'sport', '=', '67']).stdout !== '';
+      });
     },
   };
   return server;
@@ -113,7 +121,19 @@ type Words = (scratch: string, offered: Offered, host: number) => string[];
 const wordsOf: Record<ServerProgram, Words> = {
   dnsmasq: (
     scratch,
-    { network = usual, pool, wide, lease, t1, t2, mtu, routes = [], authoritative = true, behindRelay },
+    {
+      network = usual,
+      pool,
+      wide,
+      lease,
+      t1,
+      t2,
+      mtu,
+      routes = [],
+      authoritative = true,
+      behindRelay,
+      ...more
+    },
     host,
   ) => [
     ...['dnsmasq', '--keep-in-foreground', '--port=0', '--conf-file=/dev/null', '--interface=s0'],
@@ -133,6 +153,14 @@ const wordsOf: Record<ServerProgram, Words> = {
     ...(t2 === undefined ? [] : [`--dhcp-option=59,${t2}s`]),
     ...(mtu === undefined ? [] : [`--dhcp-option=26,${mtu}`]),
     ...(routes.length === 0 ? [] : [`--dhcp-option=121,${routes.join(',').replaceAll(' ', ',')}`]),
+    ...(more.search === undefined ? [] : [`--dhcp-option=119,${more.search.join(',')}`]),
+    ...(more.vendor === undefined ? [] : [`--dhcp-option=43,${colons(subOption(more.vendor))}`]),
+    ...(more.classNtp === undefined
+      ? []
+      : [
+          ...['--dhcp-vendorclass=set:vc,pipewright', '--dhcp-userclass=set:uc,gold'],
+          `--dhcp-option=tag:vc,tag:uc,42,${more.classNtp}`,
+        ]),
   ],
   kea: (scratch, offered, host) => {
     const {
@@ -145,7 +173,11 @@ const wordsOf: Record<ServerProgram, Words> = {
       routes = [],
       authoritative = true,
       behindRelay,
+      search,
+      classNtp,
+      vendor,
     } = offered;
+    const vendorSpace = { space: 'vendor-encapsulated-options-space', name: 'one', code: 1 };
     const option = (name: string, data: string) => ({ name, data });
     const config = {
       Dhcp4: {
@@ -160,7 +192,25 @@ const wordsOf: Record<ServerProgram, Words> = {
         ...(t1 === undefined ? {} : { 'renew-timer': t1 }),
         ...(t2 === undefined ? {} : { 'rebind-timer': t2 }),
         authoritative,
+        'option-def': [{ ...vendorSpace, type: 'binary' }],
+        'client-classes':
+          classNtp === undefined
+            ? []
+            : [
+                {
+                  name: 'gold',
+                  test: "option[60].text == 'pipewright' and substring(option[77].hex, 1, 4) == 'gold'",
+                  'option-data': [option('ntp-servers', classNtp)],
+                },
+              ],
         'option-data': [
+          ...(search === undefined ? [] : [option('domain-search', search.join(', '))]),
+          ...(vendor === undefined
+            ? []
+            : [
+                { name: 'vendor-encapsulated-options' },
+                { ...vendorSpace, 'csv-format': false, data: vendor },
+              ]),
           option('routers', `${network}.${behindRelay === undefined ? host : 254}`),
           option('domain-name-servers', `${network}.53`),
           option('domain-name', 'lan.test'),
@@ -193,6 +243,9 @@ const wordsOf: Record<ServerProgram, Words> = {
       routes = [],
       authoritative = true,
       behindRelay,
+      search = [],
+      classNtp,
+      vendor,
     } = offered;
     const lines = [
       ...(behindRelay === undefined ? [] : [`subnet ${behindRelay}.0 netmask 255.255.255.0 {}`]),
@@ -209,6 +262,17 @@ const wordsOf: Record<ServerProgram, Words> = {
       ...(routes.length === 0
         ? []
         : [`  option rfc3442 ${[...Buffer.from(routeHex(routes), 'hex')].join(', ')};`]),
+      ...(search.length === 0
+        ? []
+        : [`  option domain-search ${search.map((name) => `"${name}"`).join(', ')};`]),
+      ...(vendor === undefined ? [] : [`  option vendor-encapsulated-options ${colons(subOption(vendor))};`]),
+      ...(classNtp === undefined
+        ? []
+        : [
+            '  if option vendor-class-identifier = "pipewright" and substring(option user-class, 1, 4) = "gold" {',
+            `    option ntp-servers ${classNtp};`,
+            '  }',
+          ]),
       '}',
     ];
     writeFileSync(`${scratch}/dhcpd.conf`, lines.join('\n'));
@@ -218,6 +282,11 @@ const wordsOf: Record<ServerProgram, Words> = {
     ];
   },
 };
+
+/** Sub-option 1 of option 43, with its length. */
+const subOption = (hex: string): string => `01${(hex.length / 2).toString(16).padStart(2, '0')}${hex}`;
+
+const colons = (hex: string): string => hex.replace(/..(?!$)/g, '$&:');
 
 /** Option 121 of `10.9.0.0/16 10.77.0.2` and the like. */
 function routeHex(routes: readonly string[]): string {

@@ -52,6 +52,7 @@ const leaseSchema = z
     dns: list(z.string()),
     search: list(z.string()),
     ntp: list(z.string()),
+    vendorSpecific: z.string().optional().openapi({ description: 'Option 43 in hexadecimal' }),
     since: z
       .number()
       .openapi({ description: 'When it was granted or last renewed, milliseconds since 1970' }),

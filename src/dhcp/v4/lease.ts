@@ -26,7 +26,7 @@ export function leaseOf(
   const times = timesOf(options, leaseTime, now);
   const until =
     times.expiresAt === undefined ? {} : { validUntil: times.expiresAt, preferredUntil: times.expiresAt };
-  const { mtu, broadcast } = options;
+  const { mtu, broadcast, vendorSpecific } = options;
   return {
     family: 4,
     addresses: [{ cidr, ...until }],
@@ -37,6 +37,7 @@ export function leaseOf(
     dns: (options.dns ?? []).filter(isHost),
     search: options.searchDomains ?? (options.domainName ?? '').split(/\s+/).filter(Boolean),
     ntp: (options.ntp ?? []).filter(isHost),
+    ...(vendorSpecific?.length && { vendorSpecific: Buffer.from(vendorSpecific).toString('hex') }),
     since: now,
     ...times,
   };

@@ -4,7 +4,7 @@ import { attachWanted, leavingIn } from '../apply/converge.ts';
 import { foreignIn, type WantedHere } from '../apply/wanted.ts';
 import type { Container } from '../containers/container.ts';
 import type { LeaseKeeper } from '../dhcp/keeper.ts';
-import { type Attachment, leasedFamilies } from '../model/attachment.ts';
+import type { Attachment } from '../model/attachment.ts';
 import type { HostView } from '../observe/view.ts';
 import type { Wanted } from '../plan/topology.ts';
 import type { AddressBook } from './addresses.ts';
@@ -124,7 +124,7 @@ export class Connections {
   async #settle({ key, attachment }: Wanted, container: Container): Promise<void> {
     const { leases, ledgers, teller } = this.#parts;
     const ledger = ledgers.of(key);
-    if (leasedFamilies(attachment).length === 0 && !leases.status(key)) return ledger.right();
+    if (!leases.isConcerned(key, attachment, container)) return ledger.right();
     try {
       await leases.attend(key, attachment, container);
       this.leaseChanged(key, undefined);
@@ -139,7 +139,7 @@ export class Connections {
     container: Container,
     { life, onWait }: { readonly life: string; readonly onWait: () => void },
   ): Promise<void> {
-    const { host, firewall, addresses, teller, retries } = this.#parts;
+    const { host, firewall, addresses, leases, teller, retries } = this.#parts;
     const { key, attachment } = wanted;
     try {
       const verified = addresses.heldBy(key, attachment);
@@ -150,7 +150,8 @@ export class Connections {
       const isNew = this.#lives.get(key) !== life;
       this.#lives.set(key, life);
       if (steps.length > 0) this.#tellMade(ledger, summary(steps), isNew);
-      if (steps.length === 0 || leasedFamilies(attachment).length > 0) await this.#settle(wanted, container);
+      const hasToDo = leases.isConcerned(key, attachment, container);
+      if (steps.length === 0 || hasToDo) await this.#settle(wanted, container);
     } catch (error) {
       teller.fail(key, textOf(error));
       const claimed = foreignIn(wanted, error);

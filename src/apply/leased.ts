@@ -2,10 +2,12 @@
 import type { Container } from '../containers/container.ts';
 import { openContainerNetns } from '../containers/resolve.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
+import type { Family } from '../model/address.ts';
 import { type Attachment, leasedFamilies } from '../model/attachment.ts';
 import type { Lease } from '../model/lease.ts';
 import { type AttachOptions, type AttachResult, attach } from './attach.ts';
 import type { Host } from './host.ts';
+import { containerKey } from './state.ts';
 
 /**
  * When leases are got: `never`, for an interface that is made or changed (`made`), or whenever one is missing or over
@@ -25,8 +27,12 @@ export async function attachLeased(
   want: Attachment,
   { get, ...options }: AttachOptions & { readonly get: GetLeases },
 ): Promise<LeasedResult> {
-  if (get === 'never' || options.dryRun || leasedFamilies(want).length === 0)
-    return { ...(await attach(host, container, want, options)), leases: [] };
+  if (get === 'never' || options.dryRun || leasedFamilies(want).length === 0) {
+    const result = await attach(host, container, want, options);
+    if (get === 'never') return { ...result, leases: [] };
+    const dropped = await dropLeases(host, container, want, options.dryRun ?? false);
+    return { ...result, steps: [...result.steps, ...dropped], leases: [] };
+  }
   const { hasLeasesNow, leaseOnce } = await import('../dhcp/once.ts');
   const leases: Lease[] = [];
   const beforeCommit = async (guest: NetlinkSocket): Promise<void> => {
@@ -34,11 +40,40 @@ export async function attachLeased(
     options.onWait?.();
     leases.push(...(await leaseOnce(host, container, want, guest)));
   };
-  const result = await attach(host, container, want, { ...options, beforeCommit });
+  const made = await attach(host, container, want, { ...options, beforeCommit });
+  const result = { ...made, steps: [...made.steps, ...(await dropLeases(host, container, want, false))] };
   if (result.steps.length > 0) return { ...result, leases };
   using netns = openContainerNetns(container);
   using guest = NetlinkSocket.open(netns);
   if (hasLeasesNow(host, container, want, guest)) return { ...result, leases };
   if (get === 'missing') await beforeCommit(guest);
   return { ...result, steps: [{ command: `DHCP on ${want.ifname}`, because: 'it has no lease' }], leases };
+}
+
+/** The families of which an interface has a lease that is asked for no more. */
+export function surplusLeases(host: Host, container: Container, want: Attachment): Family[] {
+  const wanted = leasedFamilies(want);
+  const has = (family: Family): boolean =>
+    host.state.lease(containerKey(container), want.ifname, family) !== undefined;
+  return ([4, 6] as const).filter((family) => !wanted.includes(family) && has(family));
+}
+
+/** What was leased and is asked for no more goes back to its server. */
+async function dropLeases(
+  host: Host,
+  container: Container,
+  want: Attachment,
+  dryRun: boolean,
+): Promise<AttachResult['steps']> {
+  const surplus = surplusLeases(host, container, want);
+  if (surplus.length > 0 && !dryRun) {
+    const { dropLease } = await import('../dhcp/drop.ts');
+    using netns = openContainerNetns(container);
+    using guest = NetlinkSocket.open(netns);
+    for (const family of surplus) await dropLease({ host, container, attachment: want }, family, guest);
+  }
+  return surplus.map((family) => ({
+    command: `${family === 4 ? 'DHCP' : 'DHCPv6'} release on ${want.ifname}`,
+    because: 'a lease is asked for no more',
+  }));
 }

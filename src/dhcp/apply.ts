@@ -4,10 +4,12 @@ import { delAddr, listAddrs, replaceAddr } from '../kernel/netlink/addr.ts';
 import { getLink, setLink } from '../kernel/netlink/link.ts';
 import { addRoute, delRoute, listRoutes, replaceRoute } from '../kernel/netlink/route.ts';
 import type { NetlinkSocket } from '../kernel/netlink/socket.ts';
+import { readSysctl, sysctlPath, writeSysctl } from '../kernel/sysctl.ts';
 import { broadcastOf, type Cidr, type Family } from '../model/address.ts';
 import type { RouteSpec } from '../model/attachment.ts';
 import type { Lease, LeasedAddress } from '../model/lease.ts';
 import type { Addr, Link, Route } from '../model/link.ts';
+import { promotion } from '../model/observed.ts';
 
 /** RTPROT_DHCP: what a lease brought, and nothing else on the link. */
 const leasedProtocol = 16;
@@ -58,12 +60,46 @@ export function applyLease(
   return fresh.map(({ cidr }) => cidr);
 }
 
-/** Takes off what the lease gave: its addresses, and the routes that are marked as a lease's. */
-export function removeLease(guest: NetlinkSocket, ifname: string, lease: Lease): void {
+/**
+ * Takes off what the lease gave: its addresses, and the routes that are marked as a lease's.
+ * @param staying addresses that somebody else asked for by now: they lose their end, and are not taken off
+ */
+export function removeLease(
+  guest: NetlinkSocket,
+  ifname: string,
+  lease: Lease,
+  staying: readonly Cidr[] = [],
+): void {
   const link = getLink(guest, ifname);
   if (!link) return;
   for (const route of leasedRoutes(guest, link, lease.family)) ignoring(guest, delRoute(route), 'ESRCH');
-  for (const { cidr } of lease.addresses) ignoring(guest, delAddr(link.ifindex, cidr), 'EADDRNOTAVAIL');
+  const isStaying = (cidr: Cidr): boolean => staying.some((other) => keyOf(other) === keyOf(cidr));
+  const present = listAddrs(guest, link.ifindex);
+  const cidrs = lease.addresses.map(({ cidr }) => cidr).filter((cidr) => has(present, cidr));
+  for (const cidr of cidrs.filter(isStaying)) {
+    const broadcast = cidr.family === 4 ? { broadcast: broadcastOf(cidr) } : {};
+    guest.request(replaceAddr(link.ifindex, { cidr, ...broadcast }));
+  }
+  const going = cidrs.filter((one) => !isStaying(one));
+  const drop = (): void => {
+    for (const cidr of going) ignoring(guest, delAddr(link.ifindex, cidr), 'EADDRNOTAVAIL');
+  };
+  const others = present.filter(({ cidr }) => !going.some((one) => keyOf(one) === keyOf(cidr)));
+  if (lease.family === 4 && others.some(({ cidr }) => cidr.family === 4)) promoting(guest, link, drop);
+  else drop();
+}
+
+/** The first IPv4 address of a subnet would take the others of that subnet with it. */
+function promoting({ netns }: NetlinkSocket, { name }: Link, act: () => void): void {
+  const key = sysctlPath(name, promotion);
+  const was = readSysctl(netns, key);
+  const isOff = was === '0';
+  if (isOff) writeSysctl(netns, key, '1');
+  try {
+    act();
+  } finally {
+    if (isOff) writeSysctl(netns, key, was);
+  }
 }
 
 /** Whether the interface has all addresses and routes of the lease that it can have. */

@@ -148,7 +148,13 @@ export function unbind(
   const held = state.lease(key, ifname, lease.family);
   // Marked first: killed in between, whoever comes next finishes it.
   if (held) state.writeLease(key, { ...held, isLeaving: true });
-  removeLease(guest, ifname, lease);
+  const asked = state.record(key, ifname)?.want?.addrs ?? [];
+  removeLease(
+    guest,
+    ifname,
+    lease,
+    asked.flatMap(({ cidr }) => cidr ?? []),
+  );
   state.removeLease(key, ifname, lease.family);
   offerNames(target, { ...lease, dns: [], search: [] }, events);
   events.lost?.(lease, reason);

@@ -1,5 +1,6 @@
 /** Keeps the leases of all interfaces of a host: begins, resumes, checks and ends their clients. */
 import type { Host } from '../apply/host.ts';
+import { surplusLeases } from '../apply/leased.ts';
 import { leasesPrefix } from '../apply/wanted.ts';
 import type { Container } from '../containers/container.ts';
 import { startTimeOf } from '../containers/proc.ts';
@@ -12,6 +13,7 @@ import type { Link } from '../model/link.ts';
 import { formatNetwork } from '../observe/list.ts';
 import type { Store } from '../store/store.ts';
 import { hasLease } from './apply.ts';
+import { dropLease } from './drop.ts';
 import {
   clientFor,
   formerMacs,
@@ -82,6 +84,8 @@ export class LeaseKeeper {
   readonly #kept = new Map<Slot, Kept>();
   /** Those that are about to begin; what stops them in between takes them out. */
   readonly #beginning = new Map<Slot, symbol>();
+  /** The last write of what is remembered. */
+  readonly #writes = new Map<Slot, Promise<void>>();
 
   constructor(parts: KeeperParts) {
     this.#parts = parts;
@@ -100,6 +104,11 @@ export class LeaseKeeper {
     for (const family of families) {
       if (wanted.includes(family)) await this.#attendOne(key, family, { target, link, guest });
       else if (this.#kept.has(`${key} ${family}`)) await this.#dropOne(`${key} ${family}`);
+      // Asked for no more while no agent ran.
+      else if (surplusLeases(this.#parts.host, container, attachment).includes(family)) {
+        await this.#remember(`${key} ${family}`, undefined);
+        await dropLease(target, family, guest);
+      }
     }
   }
 
@@ -135,7 +144,7 @@ export class LeaseKeeper {
     this.#beginning.delete(slot);
     const events: LeaseEvents = {
       bound: (lease) => this.#bound(slot, attachment, lease, [link.mac, ...macs]),
-      lost: (lease, reason) => this.#lost(slot, lease, reason),
+      lost: (lease, reason) => this.#lost(slot, lease, reason, [link.mac, ...macs]),
       names: (trouble) => this.#named(slot, trouble),
       changed: () => this.#parts.onChange(key, undefined),
     };
@@ -172,10 +181,14 @@ export class LeaseKeeper {
     this.#parts.onChange(kept.key, text);
   }
 
-  #lost(slot: Slot, lease: Lease, reason: string): void {
+  #lost(slot: Slot, lease: Lease, reason: string, macs: readonly string[]): void {
     const kept = this.#kept.get(slot);
     if (!kept) return;
     kept.told = undefined;
+    // What was refused or declined is not to be put on again by whoever comes next, but may be asked for.
+    const expiresAt = Math.min(lease.expiresAt ?? Number.POSITIVE_INFINITY, leaseClock());
+    const { network } = kept.target.attachment;
+    void this.#remember(slot, { network: formatNetwork(network), lease: { ...lease, expiresAt }, macs });
     const what = lease.addresses.map(({ cidr }) => formatCidr(cidr)).join(', ') || 'what DHCPv6 said';
     this.#parts.onChange(kept.key, `${what} is gone: ${reason}`);
   }
@@ -187,7 +200,19 @@ export class LeaseKeeper {
     this.#parts.onChange(kept.key, trouble);
   }
 
+  /** Writes one after the other, so that the last one counts. */
   async #remember(slot: Slot, value: RememberedLease | undefined): Promise<void> {
+    const before = this.#writes.get(slot);
+    const write = (async () => {
+      await before;
+      await this.#write(slot, value);
+    })();
+    this.#writes.set(slot, write);
+    await write;
+    if (this.#writes.get(slot) === write) this.#writes.delete(slot);
+  }
+
+  async #write(slot: Slot, value: RememberedLease | undefined): Promise<void> {
     const { store } = this.#parts;
     try {
       const present = await store.read<RememberedLease>(storeKey(slot));
@@ -220,6 +245,15 @@ export class LeaseKeeper {
       if (!lease) return reason ?? `it is asking for a ${what} lease`;
     }
     return undefined;
+  }
+
+  /** Whether the interface has to do with leases: it is to have one, or has one that it is to have no more. */
+  isConcerned(key: string, attachment: Attachment, container: Container): boolean {
+    return (
+      leasedFamilies(attachment).length > 0 ||
+      slotsOf(key).some((slot) => this.#kept.has(slot)) ||
+      surplusLeases(this.#parts.host, container, attachment).length > 0
+    );
   }
 
   /** Ends the clients of containers that run no more. Their leases are remembered. */

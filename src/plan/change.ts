@@ -263,13 +263,17 @@ function addAddrs(want: Attachment, seen: Observed, { addrs }: LinkWithAddrs): S
 
 /** Last of all, so that what leads over an old address is replaced before it goes, and comes back after it. */
 function dropAddrs(want: Attachment, seen: Observed, { addrs }: LinkWithAddrs): Step[] {
-  // No address asked for says nothing about those that are there.
-  if (want.addrs.length === 0) return [];
+  // No address asked for says nothing about those that are there, but for those whose place a lease takes.
+  if (want.addrs.length === 0 && !want.dhcp) return [];
   const wanted = cidrsOf(want);
+  const former = seen.record?.want ? cidrsOf(seen.record.want) : [];
+  const isOurs = ({ cidr }: Addr): boolean =>
+    want.addrs.length > 0 || former.some((other) => sameCidr(other, cidr));
   const gone = ({ cidr }: Addr): boolean =>
     cidr.family === 6 && want.mtu !== undefined && want.mtu < ipv6MinMtu;
   const surplus = addrs.filter(
-    (addr) => isAsked(addr) && !gone(addr) && !wanted.some((cidr) => sameCidr(cidr, addr.cidr)),
+    (addr) =>
+      isAsked(addr) && isOurs(addr) && !gone(addr) && !wanted.some((cidr) => sameCidr(cidr, addr.cidr)),
   );
   const steps = surplus.map(
     ({ cidr }): Step => ({
@@ -349,7 +353,7 @@ function dropRoutes(want: Attachment, seen: Observed, { routes }: LinkWithAddrs)
 /** Likewise the default route, whose predecessor comes back. */
 function dropGateways(want: Attachment, seen: Observed, { link }: LinkWithAddrs): Step[] {
   // No address asked for says nothing about those that are there, nor about the gateway.
-  if (want.addrs.length === 0 || want.rules === undefined) return [];
+  if ((want.addrs.length === 0 && !want.dhcp) || want.rules === undefined) return [];
   const families = new Set(want.addrs.flatMap(({ gateway }) => gateway?.family ?? []));
   return (seen.record?.want?.addrs ?? []).flatMap(({ gateway }) => {
     if (!gateway || families.has(gateway.family)) return [];

@@ -193,16 +193,17 @@ const wordsOf: Record<ServerProgram, Words> = {
         ...(t2 === undefined ? {} : { 'rebind-timer': t2 }),
         authoritative,
         'option-def': [{ ...vendorSpace, type: 'binary' }],
-        'client-classes':
-          classNtp === undefined
-            ? []
-            : [
+        ...(classNtp === undefined
+          ? {}
+          : {
+              'client-classes': [
                 {
                   name: 'gold',
                   test: "option[60].text == 'pipewright' and substring(option[77].hex, 1, 4) == 'gold'",
                   'option-data': [option('ntp-servers', classNtp)],
                 },
               ],
+            }),
         'option-data': [
           ...(search === undefined ? [] : [option('domain-search', search.join(', '))]),
           ...(vendor === undefined

@@ -1,7 +1,8 @@
 /** What the tests of DHCP with an agent share: a bridge with a server on it, and what agent and server tell. */
 import type { TestContext } from 'node:test';
 import { type DhcpServer, dhcpServer, type ServerProgram } from '../dhcp/servers.ts';
-import type { AgentHost } from './agent-ground.ts';
+import { plainNetns, run } from '../lab.ts';
+import type { AgentHost, RunningAgent } from './agent-ground.ts';
 
 /** The lease of an attachment as the agent tells it. */
 export function leaseOf(host: AgentHost, key: string) {
@@ -30,3 +31,31 @@ export const lanOf = (container: string): string => `networks:
 attachments:
   - {container: ${container}, network: lan, addresses: dhcp}
 `;
+
+/** An agent that can be killed and started again. */
+export function restartable(t: TestContext, host: AgentHost) {
+  let agent: RunningAgent | undefined;
+  return {
+    kill: async () => void (await agent?.stop('SIGKILL')),
+    start: async () => {
+      agent = await host.agent(t);
+    },
+    log: () => agent?.log() ?? '',
+  };
+}
+
+/** A host on the bridge `br1`, whose NIC is `eth1`. @returns the name of its namespace */
+export async function neighbour(
+  t: TestContext,
+  host: AgentHost,
+  wire: string,
+  address: string,
+): Promise<string> {
+  const { name: netns } = await plainNetns(t, `${wire}k`);
+  const peer = ['peer', 'name', 'eth1', 'netns', netns];
+  run('ip', ['-n', host.name, 'link', 'add', wire, 'type', 'veth', ...peer]);
+  run('ip', ['-n', host.name, 'link', 'set', wire, 'master', 'br1', 'up']);
+  run('ip', ['-n', netns, 'link', 'set', 'eth1', 'up']);
+  run('ip', ['-n', netns, 'addr', 'add', address, 'dev', 'eth1']);
+  return netns;
+}

@@ -1,38 +1,15 @@
 /** An agent that is killed at any time keeps every lease. */
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { messageTypes } from '../../src/dhcp/v4/message.ts';
 import { answerTo, type FakeServer, fakeServer, serverFrame } from '../dhcp/v4/fake-server.ts';
 import { type Capture, capture } from '../dhcp/v4/ground.ts';
-import { cidrs, containerPid, ipAddrs, plainNetns, run, runContainer, skipUnless } from '../lab.ts';
-import { type AgentHost, agentHost, type RunningAgent, soon } from './agent-ground.ts';
-import { bridgeWith, lanOf, leaseOf } from './dhcp-ground.ts';
+import { cidrs, containerPid, ipAddrs, run, runContainer, skipUnless } from '../lab.ts';
+import { agentHost, soon } from './agent-ground.ts';
+import { bridgeWith, lanOf, leaseOf, neighbour, restartable } from './dhcp-ground.ts';
 
 /** Patience for what takes a second or so. */
 const patience = 60_000;
-
-/** An agent that can be killed and started again. */
-function restartable(t: TestContext, host: AgentHost) {
-  let agent: RunningAgent | undefined;
-  return {
-    kill: async () => void (await agent?.stop('SIGKILL')),
-    start: async () => {
-      agent = await host.agent(t);
-    },
-    log: () => agent?.log() ?? '',
-  };
-}
-
-/** A host on the bridge `br1`, whose NIC is `eth1`. @returns the name of its namespace */
-async function neighbour(t: TestContext, host: AgentHost, wire: string, address: string): Promise<string> {
-  const { name: netns } = await plainNetns(t, `${wire}k`);
-  const peer = ['peer', 'name', 'eth1', 'netns', netns];
-  run('ip', ['-n', host.name, 'link', 'add', wire, 'type', 'veth', ...peer]);
-  run('ip', ['-n', host.name, 'link', 'set', wire, 'master', 'br1', 'up']);
-  run('ip', ['-n', netns, 'link', 'set', 'eth1', 'up']);
-  run('ip', ['-n', netns, 'addr', 'add', address, 'dev', 'eth1']);
-  return netns;
-}
 
 const serverIp = '10.77.0.1';
 const { discover, request } = messageTypes;

@@ -11,6 +11,7 @@ import type { AddressBook } from './addresses.ts';
 import type { Ledgers } from './ledgers.ts';
 import { type AgentParts, summary, textOf } from './parts.ts';
 import type { Retries } from './retries.ts';
+import { makesTheSame, withoutQuestions } from './returning.ts';
 import type { Ledger } from './status.ts';
 import type { Teller } from './teller.ts';
 
@@ -145,7 +146,12 @@ export class Connections {
       const verified = addresses.heldBy(key, attachment);
       const isLeaving = leavingIn((other) => this.#wanted.get(other));
       const options = { dryRun: false, firewall, verified, isLeaving, onWait, keepsLeases: true };
-      const { steps } = await attachWanted(host, wanted, container, options);
+      const isBack = verified !== undefined && (this.#lives.get(key) ?? life) !== life;
+      const make = () => attachWanted(host, wanted, container, options);
+      const { steps } =
+        isBack && makesTheSame(attachment)
+          ? await withoutQuestions(container, attachment, make)
+          : await make();
       addresses.hold(key, attachment);
       const isNew = this.#lives.get(key) !== life;
       this.#lives.set(key, life);

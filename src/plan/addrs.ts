@@ -44,8 +44,9 @@ function addrStep(want: Attachment, seen: Observed, cidr: Cidr): Step {
       link: want.ifname,
       cidr,
       ...(cidr.family === 4 ? { broadcast: broadcastOf(cidr) } : {}),
-      // The kernel would ask once more, and not let it be used for a second or two.
-      ...(cidr.family === 6 && want.dad && seen.verified?.has(cidr.ip) ? { nodad: true } : {}),
+      // The kernel would ask once more, and not let it be used for a second or two; or never, where the former interface
+      // of a container that comes back answers for it still.
+      ...(cidr.family === 6 && seen.verified?.has(cidr.ip) ? { nodad: true } : {}),
     },
     because: `${want.ifname} does not have ${formatCidr(cidr)}`,
     // It goes with the new link, or when the link that was there is restored.

@@ -1,4 +1,7 @@
-/** Leases that outlive their container, their agent and the host's uptime, judged by what passed the bridge. */
+/**
+ * Leases that outlive their container, their agent and the host's uptime, judged by what passed the bridge.
+ * PWT_DHCP_RESTARTS=20 restarts containers that often, by hand.
+ */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
@@ -21,6 +24,8 @@ import { nicOn } from './support.ts';
 
 /** Patience for what takes well under a second. */
 const patience = 30_000;
+
+const restarts = Number(process.env.PWT_DHCP_RESTARTS ?? 4);
 
 /** Lines of a program that runs until the test ends. */
 function linesOf(t: TestContext, words: readonly string[]): string[] {
@@ -150,4 +155,61 @@ test('the namespace of an earlier life, which the kernel has yet to take away, d
     after.log(),
   );
   assert.doesNotMatch(server.log(), /DHCP4_DECLINE/);
+});
+
+test('restarted again and again, on a bridge and on macvlan: the same address each time, in use', async (t) => {
+  if (skipUnless(t, 'root', 'docker', 'program:dnsmasq', 'program:tcpdump')) return;
+  const host = await agentHost(t, 'dhcpq');
+  const server = await bridgeWith(t, host, 'dnsmasq');
+  const wire = nicOn(host, 'nic0');
+  host.ip('link', 'set', wire, 'master', 'br1');
+  await server.start({ pool: [50, 99], lease: 600 });
+  const places = ['bridge', 'macvlan'] as const;
+  const made = places.map((place) => ({ place, ...runContainer(t, `dhcpq${place}`) }));
+  host.write(`networks:
+  bridge: {kind: bridge, bridge: br1}
+  macvlan: {kind: macvlan, uplink: nic0}
+attachments:
+${made.map(({ name, place }) => `  - {container: ${name}, network: ${place}, addresses: dhcp}`).join('\n')}
+`);
+  const agent = await host.agent(t);
+  const addressOf = (name: string): string => cidrs(containerPid(name), 'eth1').join();
+  await soon(() => made.every(({ name }) => addressOf(name) !== ''), patience);
+  const seen = await capture(t, host.name, 'br1');
+  const all = made.map(({ name, place }) => {
+    const first = addressOf(name);
+    assert.match(first, /^10\.77\.0\.\d+\/24$/, agent.log());
+    const format = ['--filter', 'event=start', '--format', '{{.TimeNano}}'];
+    const events = linesOf(t, ['docker', 'events', '--filter', `container=${name}`, ...format]);
+    const ping = ['ping', '-n', '-D', '-i', '0.005', first.replace('/24', '')];
+    return {
+      name,
+      place,
+      first,
+      events,
+      pings: linesOf(t, [...nsenter(server.netns), ...ping]),
+      times: [] as number[],
+    };
+  });
+  const answeredAfter = (pings: readonly string[], at: number): number | undefined =>
+    pings
+      .filter((line) => line.includes(' bytes from '))
+      .map((line) => Number(/^\[(\d+\.\d+)\]/.exec(line)?.[1]) * 1000)
+      .find((time) => time > at);
+  for (let round = 1; round <= restarts; round++) {
+    for (const { name, place, first, events, pings, times } of all) {
+      run('docker', ['restart', '-t', '0', name]);
+      await soon(() => events.length === round && addressOf(name) !== '', patience);
+      const at = Number(events.at(-1)) / 1e6;
+      await soon(() => answeredAfter(pings, at) !== undefined, patience);
+      assert.equal(addressOf(name), first, `${place}, round ${round}: ${agent.log()}`);
+      times.push(Math.round((answeredAfter(pings, at) ?? Number.NaN) - at));
+    }
+  }
+  for (const { place, times } of all) {
+    assert.equal(times.filter(Number.isFinite).length, restarts, `${place}: ${times}`);
+    t.diagnostic(`${place}: answers a ping so many ms after the start event: ${times.join(' ')}`);
+  }
+  const messages = seen.messages().map((message) => message.split(' ')[0]);
+  assert.deepEqual([...new Set(messages)].sort(), ['ACK', 'Request'], 'one round trip each time');
 });

@@ -45,6 +45,18 @@ function sweep(): void {
   }
 }
 
+let sweptNamespaces = false;
+
+/** The same for namespaces: `pwt-NAME-<pid of a run that is over>`. */
+function sweepNamespaces(): void {
+  if (sweptNamespaces) return;
+  sweptNamespaces = true;
+  for (const line of run('ip', ['netns', 'list']).stdout.split('\n')) {
+    const [, name, pid] = /^(pwt-\S+-(\d+))(?: |$)/.exec(line) ?? [];
+    if (name && !existsSync(`/proc/${pid}`)) run('ip', ['netns', 'del', name], { expect: 'any' });
+  }
+}
+
 /** The pid of a container's first process now; 0 when it is not running. Another one after each start. */
 export function containerPid(name: string): number {
   return Number(run('docker', ['inspect', '-f', '{{.State.Pid}}', name]).stdout);
@@ -74,6 +86,7 @@ export async function plainNetns(
   t: TestContext,
   name: string,
 ): Promise<{ name: string; path: string; pid: number }> {
+  sweepNamespaces();
   const full = `pwt-${name}-${process.pid}`;
   t.after(() => void run('ip', ['netns', 'del', full], { expect: 'any' }));
   run('ip', ['netns', 'add', full]);

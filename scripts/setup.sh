@@ -92,6 +92,23 @@ install() {
 # Debian's kernel for virtual machines: never installed, as that would make it this machine's own. Where test/vm/kernel.ts
 # looks for it.
 kernels=/var/cache/pipewright-vm
+# Programs by which tests judge what is written for them: never installed, as they would take over this machine's network.
+# Where test/lab/judges.ts looks for them. Tests go on without.
+judges=/var/cache/pipewright-judges
+judge_packages='netplan.io libnetplan0 ifupdown network-manager libnm0 libreadline8'
+unpack_judges() {
+  if [ -d "$judges" ] || ! has apt-get; then return 0; fi
+  say "fetching $judge_packages, unpacked only, into $judges"
+  half=$(mktemp -d "$judges.XXXXXX")
+  for package in $judge_packages; do
+    (cd "$half" && fetch apt-get download -qq -o APT::Sandbox::User=root "$package") 2>/dev/null || say "there is no $package"
+  done
+  for file in "$half"/*.deb; do
+    if [ -e "$file" ]; then dpkg-deb -x "$file" "$half"; rm "$file"; fi
+  done
+  chmod 755 "$half"
+  mv -T "$half" "$judges"
+}
 # decompress VMLINUZ VMLINUX: what the first would do at every boot, which takes a processor made in software as long as all
 # the rest of it. Where it does not hold what this knows, there is no second file, and the first is booted.
 decompress() {
@@ -180,12 +197,14 @@ case ${1:-test} in
     ;;
   test)
     install "$test"
+    unpack_judges
     start_docker
     start_ovs
     ;;
   vm)
     if [ -n "${2:-}" ]; then until=$(($(date +%s) + $2)); fi
     install "$vm"
+    unpack_judges
     start_docker
     start_ovs
     unpack_kernel

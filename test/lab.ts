@@ -2,6 +2,7 @@
 export * from './lab/capability.ts';
 export * from './lab/ground.ts';
 export * from './lab/judge.ts';
+export * from './lab/judges.ts';
 export * from './lab/run.ts';
 export * from './lab/snapshot.ts';
 export * from './lab/sniff.ts';

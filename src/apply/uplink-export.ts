@@ -1,36 +1,41 @@
 /** What the systems that configure this host have to be told of an uplink. */
 import { PipewrightError } from '../errors.ts';
-import type { UplinkBridge } from '../model/uplink.ts';
+import { listLinks } from '../kernel/netlink/link.ts';
+import { listAllRules } from '../kernel/netlink/rule.ts';
+import type { UplinkBridge, UplinkWant } from '../model/uplink.ts';
+import type { UplinkFacts } from '../model/uplink-facts.ts';
 import { observeUplink } from '../observe/uplink.ts';
+import { hasMoved, uplinkFacts } from '../observe/uplink-facts.ts';
 import { type UplinkManager, uplinkManagers } from '../observe/uplink-managers.ts';
-import { type ExportedFile, type ExportTarget, exportUplink, uplinkFacts } from '../plan/uplink-export.ts';
+import { type Exported, type ExportTarget, exportUplink } from '../plan/uplink-export.ts';
+import { checkUplink } from '../plan/uplink-refusals.ts';
 import type { Host } from './host.ts';
 
 /** A program that has the NIC, and the lines for its own configuration. */
-export interface ToldManager extends UplinkManager {
-  readonly files: readonly ExportedFile[];
-}
+export interface ToldManager extends UplinkManager, Exported {}
+
+const nothing: Exported = { files: [], notes: [] };
 
 /** Those that configure the NIC, each with what it has to be told. */
-export async function managersOf(host: Host, nic: string, bridge: UplinkBridge): Promise<ToldManager[]> {
-  const { facts, managers } = await factsOf(host, nic, bridge);
+export async function managersOf(host: Host, want: UplinkWant): Promise<ToldManager[]> {
+  const { facts, managers } = await factsOf(host, want);
   return managers.map((manager) => ({
     ...manager,
-    files: manager.target === undefined ? [] : exportUplink(manager.target, facts),
+    ...(manager.target === undefined ? nothing : exportUplink(manager.target, facts)),
   }));
 }
 
 /**
  * The files, or commands, for one system.
  * @param bridge of a NIC that is no uplink yet
- * @throws PipewrightError UPLINK_UNKNOWN when neither says which bridge is meant
+ * @throws PipewrightError UPLINK_UNKNOWN when neither says which bridge is meant; UPLINK_REFUSED when it cannot be its uplink
  */
 export async function exportOf(
   host: Host,
   nic: string | undefined,
   target: ExportTarget,
   bridge: UplinkBridge | undefined,
-): Promise<ExportedFile[]> {
+): Promise<Exported> {
   const uplinks = host.state.uplinks();
   const [only] =
     nic === undefined && uplinks.length === 1 ? uplinks : uplinks.filter((one) => one.nic === nic);
@@ -47,26 +52,34 @@ export async function exportOf(
       hint: 'pipewright uplink export NIC --network bridge:br0 --for TARGET',
     });
   }
-  return exportUplink(target, (await factsOf(host, name, plug)).facts);
+  const noted = only?.record.want;
+  const isNoted = noted?.bridge.kind === plug.kind && noted.bridge.name === plug.name;
+  const want = isNoted && noted ? noted : { nic: name, bridge: plug, keepMac: false, trunks: [] };
+  return exportUplink(target, (await factsOf(host, want)).facts);
 }
 
-async function factsOf(host: Host, nic: string, bridge: UplinkBridge) {
+async function factsOf(
+  host: Host,
+  want: UplinkWant,
+): Promise<{ readonly facts: UplinkFacts; readonly managers: readonly UplinkManager[] }> {
+  const { nic, bridge } = want;
   const seen = await observeUplink(host, nic, bridge);
-  const want = host.state.uplink(nic)?.record.want;
-  const isPort = seen.nic?.master !== undefined && seen.nic.master === seen.bridge?.ifindex;
-  const hasMoved = isPort || seen.ovsBridgeOfNic === bridge.name;
-  const what = {
-    nic,
-    bridge,
-    mac: want?.keepMac ? undefined : seen.nic?.mac,
-    trunks: want?.trunks ?? [],
-  };
-  const facts = uplinkFacts(what, hasMoved ? seen.bridgeState : seen.state);
+  if (!hasMoved(seen, want)) checkUplink(want, seen, 'uplink.export');
   const managers = seen.nic ? uplinkManagers({ nic, ifindex: seen.nic.ifindex }) : [];
-  // Some clients give an address no end, so that it looks like one given by hand.
-  const leased = !facts.dhcp4 && managers.some(({ dhcp }) => dhcp);
-  if (!leased) return { facts, managers };
-  const is6 = ({ family }: { readonly family: 4 | 6 }): boolean => family === 6;
-  const given = { addresses: facts.addresses.filter(is6), routes: facts.routes.filter(is6) };
-  return { facts: { ...facts, ...given, dhcp4: true }, managers };
+  const names = new Map(listLinks(host.rtnl).map(({ ifindex, name }) => [ifindex, name]));
+  const came = new Set(host.state.uplink(nic)?.record.nicAddrs.map(({ cidr }) => cidr.ip));
+  const facts = uplinkFacts({
+    seen,
+    want,
+    rules: listAllRules(host.rtnl),
+    nameOf: (ifindex) => names.get(ifindex),
+    ours: host.state
+      .networkRecords()
+      .filter(({ hostLink }) => hostLink === bridge.name)
+      .flatMap(({ addrs }) => addrs)
+      .filter(({ ip }) => !came.has(ip)),
+    leased: managers.some(({ dhcp }) => dhcp),
+    connection: managers.find(({ connection }) => connection !== undefined)?.connection,
+  });
+  return { facts, managers };
 }

@@ -46,7 +46,7 @@ export async function runUplinkAdd(this: CommandContext, flags: UplinkAddFlags, 
   using _progress = session.progress(`moving ${nic} to ${want.bridge.name}`);
   const host = session.host();
   const result = await addUplink(host, want, options);
-  report(session, { ...result, managers: await managersOf(host, nic, want.bridge) }, flags);
+  report(session, { ...result, managers: await managersOf(host, want) }, flags);
 }
 
 /** `pipewright uplink remove NIC` @throws PipewrightError */
@@ -135,8 +135,9 @@ export async function runUplinkExport(this: CommandContext, flags: ExportFlags, 
   const bridge = flags.network === undefined ? undefined : parseBridge(flags.network);
   requirePrivileges();
   const { session } = this;
-  const files = await exportOf(session.host(), name, target, bridge);
-  printTo(session, flags.json ? JSON.stringify({ files }) : files.map(fileText).join('\n\n'));
+  const { files, notes } = await exportOf(session.host(), name, target, bridge);
+  for (const note of notes) printErrorTo(session, `warning: ${note}`);
+  printTo(session, flags.json ? JSON.stringify({ files, notes }) : files.map(fileText).join('\n\n'));
 }
 
 /** `pipewright uplink list` @throws PipewrightError */

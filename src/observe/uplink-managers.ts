@@ -19,6 +19,8 @@ export interface UplinkManager {
   readonly dhcp: boolean;
   /** Whose configuration has to know of the bridge; undefined: a client that is started by hand. */
   readonly target: ExportTarget | undefined;
+  /** Of NetworkManager: the connection that has the NIC, by its UUID. */
+  readonly connection?: string;
 }
 
 /** Of which NIC, and where to look. */
@@ -97,7 +99,8 @@ function networkManager({ nic, ifindex, root = '/' }: ManagedNic): UplinkManager
   const [, uuid = ''] = /^connection-uuid=(.*)$/m.exec(said) ?? [];
   const leases = filesIn(path.join(root, 'var/lib/NetworkManager'), /\.lease$/);
   const dhcp = leases.some((lease) => uuid !== '' && lease.includes(uuid) && lease.includes(nic));
-  return [{ name: 'NetworkManager', evidence: file, dhcp, target: 'nmcli' }];
+  const connection = /^[0-9a-f-]{36}$/i.test(uuid) ? { connection: uuid } : {};
+  return [{ name: 'NetworkManager', evidence: file, dhcp, target: 'nmcli', ...connection }];
 }
 
 function ifupdown({ nic, root = '/' }: ManagedNic): UplinkManager[] {

@@ -14,12 +14,12 @@ interface Reason {
 }
 
 /** @returns the NIC, which is there and can be moved. @throws PipewrightError with the reason when it cannot */
-export function checkUplink(want: UplinkWant, seen: ObservedUplink): Link {
+export function checkUplink(want: UplinkWant, seen: ObservedUplink, op = 'uplink.add'): Link {
   const { nic } = seen;
   const why = nic ? (whyNotNic(nic, want, seen) ?? whyNotBridge(want, seen)) : whyNoNic(want, seen);
   if (nic && !why) return nic;
   throw new PipewrightError('UPLINK_REFUSED', {
-    op: 'uplink.add',
+    op,
     subject: `${want.nic} on ${want.bridge.name}`,
     ...(why ?? whyNoNic(want, seen)),
   });

@@ -3,6 +3,7 @@ import { type Cidr, formatCidr } from '../model/address.ts';
 import { formatVids, type PortVlan, vlanChanges } from '../model/port-vlan.ts';
 import {
   type ExportedAddr,
+  type ExportedRoute,
   ipAddrAdd,
   ipRouteAdd,
   ipRuleAdd,
@@ -87,6 +88,11 @@ function port({ nic, bridge, mtu, ovsTrunks }: UplinkFacts): Line {
   ];
 }
 
+/** With which addresses a route can be made: those that its gateway is reached by. */
+function stanzaOf({ family, hops }: ExportedRoute): 4 | 6 {
+  return hops.some(({ gateway }) => gateway?.includes(':')) ? 6 : family;
+}
+
 /** No route can have an IPv6 address as its source that is still looked for on the wire. */
 function isSource({ cidr }: ExportedAddr, { routes }: UplinkFacts): boolean {
   return cidr.family === 6 && routes.some(({ prefsrc }) => prefsrc === cidr.ip);
@@ -111,7 +117,7 @@ function stanza(facts: UplinkFacts, family: 4 | 6, how: readonly string[]): Line
       .filter((addr) => addr !== first)
       .map((addr) => up(`${ipAddrAdd(addr, bridge.name)}${isSource(addr, facts) ? ' nodad' : ''}`)),
     facts.routes
-      .filter((route) => own(route) && whyUnsayable(route) === undefined)
+      .filter((route) => stanzaOf(route) === family && whyUnsayable(route) === undefined)
       .map((route) => up(ipRouteAdd(route))),
     facts.rules
       .filter((rule) => own(rule) && whyUnsayable(rule) === undefined)

@@ -2,7 +2,9 @@
 
 import { adviceOn } from '../apply/advice.ts';
 import type { AttachResult } from '../apply/attach.ts';
+import type { Host } from '../apply/host.ts';
 import { attachLeased } from '../apply/leased.ts';
+import { containerKey } from '../apply/state.ts';
 import { decideNetwork, parseNetworkName } from '../config/attach-network.ts';
 import { type AttachOptionTexts, isWithoutGateway, parseAttachment } from '../config/attach-options.ts';
 import { parseContainerRef } from '../config/container-ref.ts';
@@ -74,7 +76,8 @@ export async function attachByOptions(
   const resolved = await resolveContainer(ref, session.resolve);
   const isDirect = resolved.runtime === 'pid' || resolved.runtime === 'netns';
   const container = isDirect ? asNoted(resolved, host.state.records(), plain.ifname) : resolved;
-  const want = { ...plain, ...leasedFor?.(plain, container.name) };
+  const leased = leasedFor ? leasedFor(plain, container.name) : presentLease(host, container, plain);
+  const want = { ...plain, ...leased };
   using _progress = session.progress(`connecting ${want.ifname} of ${containerText}`);
   const { dryRun, once } = options;
   const firewall = !options.noFirewall;
@@ -100,6 +103,20 @@ export async function attachByOptions(
   const advice = changed && !dryRun ? await adviceOn(host, want) : [];
   const all = { ...result, warnings: [...result.warnings, ...warnings, ...advice] };
   return { container: name, runtime, ifname: want.ifname, changed, dryRun, ...all };
+}
+
+/** A command that says nothing of addresses leaves those that there are, also where they come from the network. */
+function presentLease(
+  host: Host,
+  container: Container,
+  { ifname, addrs }: Attachment,
+): Pick<Attachment, 'dhcp' | 'ipv6' | 'dns' | 'sysctls'> {
+  const record = host.state.record(containerKey(container), ifname);
+  const { dhcp, ipv6, dns, sysctls } = record?.want ?? {};
+  const isSame =
+    record?.container.pid === container.pid && record?.container.startTime === container.startTime;
+  if (!isSame || addrs.length > 0 || !(dhcp || ipv6)) return {};
+  return { ...(dhcp && { dhcp }), ...(ipv6 && { ipv6 }), ...(dns && { dns }), ...(sysctls && { sysctls }) };
 }
 
 /** Addresses from the network, where they are asked for: made when network and container are known. */

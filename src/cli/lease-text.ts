@@ -9,8 +9,8 @@ export function leaseText({ state, lease, reason }: LeaseStatus, now: number): s
   const what = `${addresses.map(({ cidr }) => formatCidr(cidr)).join(', ') || 'name servers'} from ${server}`;
   const times = [
     expiresAt === undefined ? 'for ever' : `${duration(expiresAt - now)} left`,
-    ...(renewAt === undefined ? [] : [`T1 in ${duration(renewAt - now)}`]),
-    ...(rebindAt === undefined ? [] : [`T2 in ${duration(rebindAt - now)}`]),
+    ...(renewAt === undefined ? [] : [due('T1', renewAt - now)]),
+    ...(rebindAt === undefined ? [] : [due('T2', rebindAt - now)]),
   ];
   const offers = Object.entries({
     'name servers': lease.dns,
@@ -23,6 +23,8 @@ export function leaseText({ state, lease, reason }: LeaseStatus, now: number): s
   const phase = state === 'BOUND' ? [] : [state];
   return [what, ...times, ...phase, ...(reason === undefined ? [] : [reason]), ...offers].join(', ');
 }
+
+const due = (what: string, ms: number): string => (ms < 0 ? `${what} is over` : `${what} in ${duration(ms)}`);
 
 /** Hexadecimal digits of option 43 that a line has room for; `status --json` has all. */
 const mostDigits = 64;

@@ -12,7 +12,15 @@ import { agentSocket } from './handover.ts';
 import { leaseText } from './lease-text.ts';
 import { print, table } from './output.ts';
 import { requirePrivileges } from './privileges.ts';
-import { convergeGoal, defaultStateDir, goalOf, loadTopology, pathsOrDefault, reasonOf } from './topology.ts';
+import {
+  convergeGoal,
+  defaultStateDir,
+  goalOf,
+  hasDefaultTopology,
+  loadTopology,
+  pathsOrDefault,
+  reasonOf,
+} from './topology.ts';
 
 /** Options of `pipewright status`. */
 export interface StatusFlags {
@@ -122,9 +130,10 @@ async function linesOfFiles(
       ...(own && { leases: own }),
     };
   };
-  const lines = (await wantedOfFiles(host, flags, paths, stateDir)).map(([key, state, detail]) =>
-    line(key, state, detail),
-  );
+  // Leases that commands got are shown where there is no file at all.
+  const isByCommand = leases.size > 0 && paths.length === 0 && !hasDefaultTopology();
+  const wanted = isByCommand ? [] : await wantedOfFiles(host, flags, paths, stateDir);
+  const lines = wanted.map(([key, state, detail]) => line(key, state, detail));
   const keys = new Set(lines.map(({ key }) => key));
   const made = [...leases].filter(([key]) => !keys.has(key));
   return [...lines, ...made.map(([key, own]) => line(key, stateOf(own), ''))];

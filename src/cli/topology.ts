@@ -44,6 +44,11 @@ export function pathsOrDefault(paths: readonly string[]): string[] {
   });
 }
 
+/** Whether there is anything where {@link pathsOrDefault} looks. */
+export function hasDefaultTopology(): boolean {
+  return existsSync(localFile) || (existsSync(systemFolder) && readTopologyFiles([systemFolder]).length > 0);
+}
+
 /** The name that files about several hosts know this one by. */
 export function nameOfHost(given: string | undefined): string {
   return given ?? hostname();

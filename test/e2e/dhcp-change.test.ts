@@ -95,3 +95,24 @@ test('the agent does the same, of both families', async (t) => {
   run('docker', ['restart', '-t', '0', web.name]);
   await soon(() => leaseOf(host, `${web.name}/eth1`).state === 'healthy', patience);
 });
+
+test('a command that says nothing of addresses leaves a lease; status shows it without any topology file', async (t) => {
+  if (skipUnless(t, 'root', 'docker', 'program:kea-dhcp4')) return;
+  const here = await ground(t, 'dhcpcc');
+  const { host, web } = here;
+  const attach = ['attach', web.name, '--network', 'bridge:br1'];
+  host.pipewright([...attach, '--dhcp']);
+  const leased = ipv4(here);
+  assert.match(leased.join(), /^10\.77\.0\.5\d\/24$/);
+  const shown = host.pipewright(['status']).stdout;
+  assert.match(shown, /10\.77\.0\.5\d\/24 from 10\.77\.0\.1, .* left, T1 in .*, nobody renews it/);
+  host.pipewright([...attach, '--mtu', '1400']);
+  assert.equal(ipLink(web.pid, 'eth1')?.mtu, 1400);
+  assert.deepEqual(ipv4(here), leased);
+  assert.equal(released(here), 0);
+  // Another address is another matter.
+  host.pipewright([...attach, '--address', '10.77.0.9/24']);
+  assert.deepEqual(ipv4(here), ['10.77.0.9/24']);
+  await soon(() => released(here) === 1, patience);
+  assert.equal(released(here), 1);
+});

@@ -93,9 +93,8 @@ export class Dhcp4Client {
   }
 
   status(): LeaseStatus {
-    const { phase, lease, isBound, sent } = this.#machine;
-    const silent = phase === 'SELECTING' && sent > 1 ? 'no DHCP server answers' : undefined;
-    const reason = this.#trouble ?? this.#machine.reason ?? silent;
+    const { phase, lease, isBound } = this.#machine;
+    const reason = this.#trouble ?? this.#machine.reason ?? silenceOf(this.#machine);
     return {
       family: 4,
       state: phase,
@@ -226,6 +225,13 @@ export class Dhcp4Client {
     if (wakeAt <= leaseClock()) this.#turn({ on: 'timer' });
     else this.#arm();
   }
+}
+
+/** Who does not answer, where somebody should have by now. */
+function silenceOf({ phase, sent }: Machine): string | undefined {
+  if (phase === 'SELECTING' && sent > 1) return 'no DHCP server answers';
+  if (phase === 'RENEWING' && sent > 1) return 'the server does not answer';
+  return phase === 'REBINDING' ? 'the server did not answer; every server is asked' : undefined;
 }
 
 function waitsForPackets({ phase }: Machine): boolean {

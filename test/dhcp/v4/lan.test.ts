@@ -40,6 +40,7 @@ withEach(
     const ip = address.replace('/24', '');
     await server.stop();
     await until('T2', () => client.status().state === 'REBINDING');
+    assert.equal(client.status().reason, 'the server did not answer; every server is asked');
     assert.deepEqual(cidrs(guest, 'eth1'), [address]);
     if (!isLong) {
       await until('its end', () => events.some((event) => event.startsWith('unbind')));

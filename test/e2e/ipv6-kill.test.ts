@@ -60,16 +60,22 @@ attachments:
     network: nic
     ipv6: auto
     dhcp: {vendorClass: pipewright, enterprise: 9, userClass: gold}
-  - {container: ${web.name}, network: vlan, ifname: eth2, ipv6: dhcp}
+  - container: ${web.name}
+    network: vlan
+    ifname: eth2
+    ipv6: dhcp
+    dhcp: {vendorClass: pipewright, enterprise: 9, userClass: [gold, b]}
 `);
   const both = (): string[] => ['eth1', 'eth2'].flatMap((link) => leased(web.name, link));
   const agent = await host.agent(t);
   await until('both leases', () => both().length === 2, 30);
   const first = both();
   assert.match(first.join(' '), /^fd77::[89][0-9a-f] fd77::5[0-9a-f]$/);
-  // By the server's word: it knows who asks by what was said over DHCPv6.
-  const { lease } = leaseOf(host, `${web.name}/eth1`).lease ?? {};
-  assert.deepEqual((lease as unknown as { search: string[] }).search, ['classes.test']);
+  // By the servers' word, dnsmasq's and Kea's: they know who asks by what was said over DHCPv6.
+  for (const link of ['eth1', 'eth2']) {
+    const { lease } = leaseOf(host, `${web.name}/${link}`).lease ?? {};
+    assert.deepEqual((lease as unknown as { search: string[] }).search, ['classes.test'], link);
+  }
   for (let round = 0; round < 2; round++) {
     const asked = await sniff(onNic.server, 's0', 'udp port 547', async () => {
       run('docker', ['restart', '-t', '0', web.name]);

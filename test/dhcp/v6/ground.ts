@@ -78,7 +78,10 @@ export async function dnsmasq(
   return child;
 }
 
-/** Kea with lifetimes in seconds. */
+/**
+ * Kea with lifetimes in seconds. Those of the vendor class `pipewright` of enterprise 9 and of the user class `gold` are
+ * told to search `classes.test`.
+ */
 export async function kea(lab: Lab6, times: Readonly<Record<string, number>>, pool = 'fd77::50 - fd77::60') {
   const { scratch, server } = lab;
   const config = {
@@ -88,6 +91,13 @@ export async function kea(lab: Lab6, times: Readonly<Record<string, number>>, po
       'server-id': { type: 'LL', htype: 1, identifier: '020000000001', persist: false },
       ...times,
       subnet6: [{ id: 1, subnet: 'fd77::/64', interface: 's0', 'rapid-commit': false, pools: [{ pool }] }],
+      'client-classes': [
+        {
+          name: 'gold',
+          test: "vendor-class[9].data == 'pipewright' and substring(option[15].hex, 2, 4) == 'gold'",
+          'option-data': [{ name: 'domain-search', data: 'classes.test' }],
+        },
+      ],
       'option-data': [
         { name: 'dns-servers', data: 'fd77::53' },
         { name: 'domain-search', data: 'lan.test' },

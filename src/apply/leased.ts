@@ -20,12 +20,57 @@ export interface LeasedResult extends AttachResult {
   readonly leases: readonly Lease[];
 }
 
-/** As {@link attach}, and the interface has its leases then. @throws PipewrightError NO_LEASE as well */
+type LeasedOptions = AttachOptions & { readonly get: GetLeases };
+
+/**
+ * As {@link attach}, and the interface has its leases then, and the container's resolv.conf their name servers or not, as is
+ * wanted. @throws PipewrightError NO_LEASE, DNS_REFUSED as well
+ */
 export async function attachLeased(
   host: Host,
   container: Container,
   want: Attachment,
-  { get, ...options }: AttachOptions & { readonly get: GetLeases },
+  options: LeasedOptions,
+): Promise<LeasedResult> {
+  // By the note, which says what was wanted so far.
+  const served = familiesServedAnew(host, container, want);
+  const result = await withLeases(host, container, want, options);
+  if (served.length === 0) return result;
+  if (!options.dryRun) await serveNames(host, container, want, served);
+  const because = want.dns ? 'dns: container is asked for' : 'dns: container is asked for no more';
+  const command = `resolv.conf of ${container.name}: name servers of ${want.ifname}`;
+  return { ...result, steps: [...result.steps, { command, because }] };
+}
+
+/** Families of leases that stay, whose name servers are wanted in the container's file by now, or no more. */
+function familiesServedAnew(host: Host, container: Container, want: Attachment): Family[] {
+  const { ifname, dns } = want;
+  const key = containerKey(container);
+  const record = host.state.record(key, ifname);
+  if (!record?.want || record.want.dns === dns) return [];
+  const { pid, startTime } = record.container;
+  if (pid !== container.pid || startTime !== container.startTime) return [];
+  return leasedFamilies(want).filter((family) => host.state.lease(key, ifname, family) !== undefined);
+}
+
+async function serveNames(
+  host: Host,
+  container: Container,
+  { ifname, dns }: Attachment,
+  families: readonly Family[],
+): Promise<void> {
+  const { offerDns } = await import('../dhcp/dns/offers.ts');
+  for (const family of families) {
+    const held = host.state.lease(containerKey(container), ifname, family);
+    await offerDns(container, `${ifname}/${family}`, dns ? held?.lease : undefined);
+  }
+}
+
+async function withLeases(
+  host: Host,
+  container: Container,
+  want: Attachment,
+  { get, ...options }: LeasedOptions,
 ): Promise<LeasedResult> {
   if (get === 'never' || options.dryRun || leasedFamilies(want).length === 0) {
     const result = await attach(host, container, want, options);

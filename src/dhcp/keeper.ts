@@ -13,6 +13,7 @@ import type { Link } from '../model/link.ts';
 import { formatNetwork } from '../observe/list.ts';
 import type { Store } from '../store/store.ts';
 import { hasLease } from './apply.ts';
+import { offerDns } from './dns/offers.ts';
 import { dropLease } from './drop.ts';
 import {
   clientFor,
@@ -120,8 +121,14 @@ export class LeaseKeeper {
     const { attachment, container } = target;
     const kept = this.#kept.get(`${key} ${family}`);
     if (!kept || kept.life !== lifeOf(container)) return this.#begin(key, family, target, link);
-    if (kept.mac !== link.mac || kept.spec !== specOf(attachment))
-      return this.#begin(key, family, target, link, true);
+    if (kept.mac !== link.mac || kept.spec !== specOf(attachment)) {
+      await this.#begin(key, family, target, link, true);
+      if (kept.target.attachment.dns && !attachment.dns) {
+        // A file that cannot be written has nothing of ours.
+        await offerDns(container, `${attachment.ifname}/${family}`, undefined).catch(() => {});
+      }
+      return;
+    }
     const { lease } = kept.client.status();
     const cameUp = link.carrier && !kept.hasCarrier;
     kept.hasCarrier = link.carrier;

@@ -116,3 +116,36 @@ test('a command that says nothing of addresses leaves a lease; status shows it w
   await soon(() => released(here) === 1, patience);
   assert.equal(released(here), 1);
 });
+
+test('dns: container, said later and taken back: the lease stays, and the file follows', async (t) => {
+  if (skipUnless(t, 'root', 'docker', 'program:kea-dhcp4')) return;
+  const here = await ground(t, 'dhcpcn');
+  const { host, web } = here;
+  const resolvConf = (): string => run('docker', ['exec', web.name, 'cat', '/etc/resolv.conf']).stdout;
+  const former = resolvConf();
+  const isServed = (): boolean => /^nameserver 10\.77\.0\.53$/m.test(resolvConf());
+  const plain = lanOf(web.name);
+  const named = plain.replace('addresses: dhcp', 'addresses: dhcp, dns: container');
+  const applies = (yaml: string): void => {
+    host.write(yaml);
+    const { code, stderr } = host.on('apply', '--yes');
+    assert.equal(code, 0, stderr);
+    assert.equal(host.on('plan').stdout, 'nothing to do\n');
+  };
+  applies(plain);
+  const leased = ipv4(here);
+  assert.equal(resolvConf(), former);
+  applies(named);
+  assert.ok(isServed(), resolvConf());
+  applies(plain);
+  assert.equal(resolvConf(), former);
+  // The same with an agent.
+  const agent = await host.agent(t);
+  host.write(named);
+  await soon(isServed, patience);
+  assert.ok(isServed(), agent.log());
+  host.write(plain);
+  await soon(() => resolvConf() === former, patience);
+  assert.equal(resolvConf(), former, agent.log());
+  assert.deepEqual([ipv4(here), released(here)], [leased, 0]);
+});

@@ -1,6 +1,7 @@
 /**
  * The process that watches over the move of a NIC. It is started before anything is touched, in a session of its own, holds
- * nothing of the terminal, and puts everything back when the command dies in the middle or nobody confirms in time.
+ * nothing of the terminal, and puts everything back when the command dies in the middle, nobody confirms in time, or somebody
+ * takes the bridge or the NIC away meanwhile.
  * Whoever acts does so under the host's lock, by what the journal on disk says then.
  */
 import { spawn } from 'node:child_process';
@@ -14,6 +15,7 @@ import type { StandIn, UplinkJournal } from '../model/uplink.ts';
 import { Host } from './host.ts';
 import { UplinkExecutor } from './uplink-execute.ts';
 import { monotonicMs, relearn, takeBack } from './uplink-journal.ts';
+import { isTorn } from './uplink-torn.ts';
 
 /** The first word of the guard's command line. */
 export const guardWord = '__guard-uplink';
@@ -72,8 +74,8 @@ export async function runGuard([nic = '', ovsdbSocket]: readonly string[]): Prom
     try {
       const journal = host.state.uplink(nic);
       if (!journal || journal.phase === 'settled') break;
-      if (isOver(journal)) {
-        giveUpAt = Math.min(giveUpAt, monotonicMs() + persistenceMs);
+      if (isOver(journal) || isTorn(host, journal)) {
+        if (isOver(journal)) giveUpAt = Math.min(giveUpAt, monotonicMs() + persistenceMs);
         if (await putBack(host, nic)) break;
         await sleep(retryMs);
       } else {
@@ -103,7 +105,8 @@ async function putBack(host: Host, nic: string): Promise<boolean> {
   try {
     // It may have been confirmed, or put back, while we waited.
     const journal = host.state.uplink(nic);
-    if (!journal || journal.phase === 'settled' || !isOver(journal)) return true;
+    if (!journal || journal.phase === 'settled') return true;
+    if (!isOver(journal) && !isTorn(host, journal)) return false;
     const failures = await takeBack(host, journal);
     if (failures.length > 0) return false;
     standIns = journal.undoStandIns;

@@ -50,7 +50,9 @@ export async function ensureUplink(
   const bridge = { kind: network.kind, name: network.bridge };
   const filtering =
     network.kind === 'bridge' && network.vlanFiltering ? { vlanFiltering: true as const } : {};
-  const want = { nic: network.nic, bridge, keepMac: false, trunks: network.trunks ?? [], ...filtering };
+  // A file does not say it: as it was given by hand, if it was.
+  const { keepMac = false } = host.state.uplink(network.nic)?.record.want ?? {};
+  const want = { nic: network.nic, bridge, keepMac, trunks: network.trunks ?? [], ...filtering };
   const options = { confirmMs: hold ? holdMs : 0, dryRun, ssh, network: network.name };
   const result = await addUplink(host, want, options);
   if (hold && result.toConfirm) hold(await held(host, network.nic));

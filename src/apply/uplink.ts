@@ -21,6 +21,7 @@ import { answering, type Peer, peersBy } from './uplink-check.ts';
 import { UplinkExecutor } from './uplink-execute.ts';
 import { isOver, startGuard } from './uplink-guard.ts';
 import { bootId, monotonicMs, relearn, settled, takeBack } from './uplink-journal.ts';
+import { whyNotOn } from './uplink-torn.ts';
 
 /** How a move is made. */
 export interface UplinkOptions {
@@ -55,9 +56,9 @@ const baselineMs = 1500;
 export function addUplink(host: Host, want: UplinkWant, options: UplinkOptions): Promise<UplinkResult> {
   return locked(host, want.nic, options, async (later) => {
     const seen = await observeUplink(host, want.nic, want.bridge);
-    const plan = planUplinkAdd(want, seen);
-    const undoStandIns = standInsOnNic(plan.record, seen.state);
     const former = formerOf(host, want);
+    const plan = planUplinkAdd(want, seen, former);
+    const undoStandIns = standInsOnNic(plan.record, seen.state);
     const record = former ? again(former, plan.record) : plan.record;
     const from = plan.inPlace ? want.bridge.name : want.nic;
     return run(
@@ -110,12 +111,15 @@ function formerOf(host: Host, { nic, bridge }: UplinkWant): UplinkRecord | undef
 
 /** What came from the NIC the first time is still what it is given back. */
 function again(former: UplinkRecord, now: UplinkRecord): UplinkRecord {
+  // Of a bridge that is made anew nothing is true any more that was noted of the former one.
+  const { nicConf, nicWasUp } = former;
+  const base = now.madeGroup === undefined ? former : { ...now, nicConf, nicWasUp };
   return {
-    ...former,
+    ...base,
     want: now.want,
     mac: now.mac,
     nicAddrs: [...former.nicAddrs, ...now.nicAddrs],
-    switched: [...former.switched, ...now.switched],
+    switched: now.madeGroup === undefined ? [...former.switched, ...now.switched] : now.switched,
   };
 }
 
@@ -301,7 +305,7 @@ export async function confirmUplinks(host: Host, nic: string | undefined): Promi
       hint: 'see: pipewright uplink list',
     });
   }
-  for (const journal of inTime) settle(host, journal);
+  for (const journal of inTime) await confirmOne(host, journal);
   return inTime.map(({ nic: name, record, action }) => ({
     nic: name,
     bridge: record.want.bridge.name,
@@ -309,11 +313,32 @@ export async function confirmUplinks(host: Host, nic: string | undefined): Promi
   }));
 }
 
+/** @throws PipewrightError UPLINK_LOST when somebody has taken the move apart meanwhile; what is left of it is taken back */
+async function confirmOne(host: Host, journal: UplinkJournal): Promise<void> {
+  const why = journal.action === 'add' ? await whyNotOn(host, journal.record.want) : undefined;
+  if (why === undefined) return settle(host, journal);
+  const failures = await takeBack(host, journal);
+  if (failures.length > 0) host.state.writeUplink({ ...journal, deadline: monotonicMs() });
+  throw new PipewrightError('UPLINK_LOST', {
+    op: 'confirm',
+    subject: `${journal.nic} on ${journal.record.want.bridge.name}`,
+    detail: `${why}, so there is nothing to confirm; ${failures.length > 0 ? 'what is left is being taken back' : 'what was left of the move is taken back'}`,
+  });
+}
+
 /** What is an uplink, or waits to be; what was cut off and is watched by nobody is put right first. */
-export async function listUplinks(host: Host): Promise<UplinkJournal[]> {
+export async function listUplinks(host: Host): Promise<ListedUplink[]> {
   using _lock = await acquireLock(host.state.lockPath);
   await recover(host);
-  return host.state.uplinks().filter((journal) => journal.bootId === bootId());
+  const journals = host.state.uplinks().filter((journal) => journal.bootId === bootId());
+  return Promise.all(
+    journals.map(async (journal) => ({ ...journal, torn: await whyNotOn(host, journal.record.want) })),
+  );
+}
+
+/** An uplink, and why it is none any more, whoever did that. */
+export interface ListedUplink extends UplinkJournal {
+  readonly torn: string | undefined;
 }
 
 function refusePending(host: Host, nic: string): void {

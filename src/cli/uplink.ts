@@ -2,6 +2,7 @@
 import {
   addUplink,
   confirmUplinks,
+  type ListedUplink,
   listUplinks,
   removeUplink,
   type UplinkOptions,
@@ -18,7 +19,6 @@ import {
   parseUplink,
   type UplinkTexts,
 } from '../config/uplink-options.ts';
-import type { UplinkJournal } from '../model/uplink.ts';
 import type { ExportedFile } from '../plan/uplink-export.ts';
 import { stepLines, table } from './output.ts';
 import { requirePrivileges } from './privileges.ts';
@@ -160,11 +160,12 @@ export async function runUplinkList(
     );
 }
 
-function lineOf({ nic, record, phase, deadline, action }: UplinkJournal) {
+function lineOf({ nic, record, phase, deadline, action, torn }: ListedUplink) {
   const { want, mac } = record;
   const left = Math.max(0, Math.ceil((deadline - monotonicMs()) / 1000));
   const waiting = `${action === 'add' ? 'made' : 'removed'}, to be confirmed in ${left} s`;
-  const state = phase === 'settled' ? 'up' : phase === 'moved' ? waiting : 'being moved';
+  const settled = torn ?? 'up';
+  const state = phase === 'settled' ? settled : phase === 'moved' ? waiting : 'being moved';
   const { kind, name } = want.bridge;
   return { nic, network: `${kind}:${name}`, mac, state };
 }

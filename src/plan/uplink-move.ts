@@ -131,6 +131,17 @@ function ownNeighs({ bridgeBefore, want }: UplinkRecord): UplinkOp[] {
   return bridgeBefore.neighs.filter(isByHand).map((neigh) => ({ do: 'neigh.add', link, neigh }));
 }
 
+/** The bridge of an uplink gets another MAC address: what does it, and tells the LAN. */
+export function macOps(bridge: UplinkBridge, mac: string, { neighs }: Pick<LinkState, 'neighs'>): UplinkOp[] {
+  const link = bridge.name;
+  return [
+    { do: 'mac.set', bridge, mac },
+    // The kernel forgets them with the MAC address.
+    ...neighs.filter(isByHand).map((neigh): UplinkOp => ({ do: 'neigh.add', link, neigh })),
+    { do: 'announce', link },
+  ];
+}
+
 /** A neighbour without what changes by itself. */
 export function neighKey({ ip, mac, flags }: Neigh): string {
   return JSON.stringify([ip, mac, flags & NTF_PROXY]);

@@ -1,4 +1,5 @@
 /** A NIC's move to a bridge, and back, as a plan: what moves, and what is noted. Pure. */
+import { PipewrightError } from '../errors.ts';
 import type { Addr, Link } from '../model/link.ts';
 import { macOfGroup } from '../model/naming.ts';
 import { bornVlans } from '../model/port-vlan.ts';
@@ -7,6 +8,7 @@ import type {
   LinkState,
   ObservedUplink,
   StandIn,
+  UplinkOp,
   UplinkPlan,
   UplinkRecord,
   UplinkWant,
@@ -15,6 +17,7 @@ import {
   isLinkLocal,
   learnedOf,
   type Move,
+  macOps,
   neighKey,
   pick,
   planBridge,
@@ -36,17 +39,21 @@ function hasOwn({ addrs }: LinkState): boolean {
   return addrs.some((addr) => !isLinkLocal(addr));
 }
 
-/** A NIC becomes the uplink of a bridge; no steps when it is. @throws PipewrightError UPLINK_REFUSED */
-export function planUplinkAdd(want: UplinkWant, seen: ObservedUplink): UplinkPlan & { record: UplinkRecord } {
+/**
+ * A NIC becomes the uplink of a bridge; no steps when it is.
+ * @param former what was noted when it became so, by us
+ * @throws PipewrightError UPLINK_REFUSED
+ */
+export function planUplinkAdd(
+  want: UplinkWant,
+  seen: ObservedUplink,
+  former?: UplinkRecord,
+): UplinkPlan & { record: UplinkRecord } {
   const nic = checkUplink(want, seen);
   const record = recordOf(want, nic, seen);
   const isPort = nic.master !== undefined && nic.master === seen.bridge?.ifindex;
   const isOnBridge = isPort || seen.ovsBridgeOfNic === want.bridge.name;
-  if (isOnBridge && !hasOwn(seen.state)) {
-    const { ops, undo } = planUplinkTrunks(want, seen);
-    const because = 'the uplink is to carry other VLANs';
-    return { steps: ops.map((op) => ({ op, because })), undo, standIns: [], record, inPlace: true };
-  }
+  if (isOnBridge && !hasOwn(seen.state)) return inPlace(want, seen, record, former);
   const move: Move = {
     nic: want.nic,
     bridge: want.bridge,
@@ -69,6 +76,58 @@ export function planUplinkAdd(want: UplinkWant, seen: ObservedUplink): UplinkPla
     standIns: learnedOf(move).map((route) => standInFor(route, want.bridge.name, seen.state.ifindex)),
     record,
   };
+}
+
+/** The NIC is the uplink already; its VLANs may be others, and the MAC address of the bridge another one. */
+function inPlace(
+  want: UplinkWant,
+  seen: ObservedUplink,
+  record: UplinkRecord,
+  former: UplinkRecord | undefined,
+): UplinkPlan & { record: UplinkRecord } {
+  const trunks = planUplinkTrunks(want, seen);
+  const present = seen.bridge?.mac ?? record.mac;
+  const mac = otherMac(want, seen, former) ?? present;
+  if (mac !== present && seen.userspaceDatapath) throw cannotChangeMac(want, present, mac);
+  const change = (to: string): UplinkOp[] =>
+    mac === present ? [] : macOps(want.bridge, to, seen.bridgeState);
+  const because = want.keepMac
+    ? 'the bridge is to have a MAC address of its own'
+    : 'leases and neighbours know this MAC address';
+  return {
+    steps: [
+      ...trunks.ops.map((op) => ({ op, because: 'the uplink is to carry other VLANs' })),
+      ...change(mac).map((op) => ({ op, because })),
+    ],
+    undo: [...change(present), ...trunks.undo],
+    standIns: [],
+    record: { ...record, mac },
+    inPlace: true,
+  };
+}
+
+/** There a bridge is a tap device, which Open vSwitch takes down for it: routes and IPv6 addresses would be lost. */
+function cannotChangeMac(want: UplinkWant, from: string, to: string): PipewrightError {
+  const { nic, bridge, keepMac } = want;
+  const how = `pipewright uplink add ${nic} --network ovs:${bridge.name}${keepMac ? ' --keep-mac' : ''}`;
+  return new PipewrightError('UPLINK_REFUSED', {
+    op: 'uplink.add',
+    subject: `${nic} on ${bridge.name}`,
+    detail: `${bridge.name} has the MAC address ${from} and would get ${to}, and with the userspace datapath of Open vSwitch that cannot be changed while addresses are on it`,
+    hint: `pipewright uplink remove ${nic}, then: ${how}`,
+  });
+}
+
+/** The MAC address of the bridge, where --keep-mac is given other than the last time. */
+function otherMac(
+  want: UplinkWant,
+  seen: ObservedUplink,
+  former: UplinkRecord | undefined,
+): string | undefined {
+  if (!seen.isOurs || !former || former.want.keepMac === want.keepMac) return undefined;
+  if (!want.keepMac) return seen.nic?.mac;
+  // Of one that we made the mark says it; Open vSwitch need not have been told one.
+  return former.bridgeMacBefore ?? macOfGroup(former.madeGroup ?? seen.group);
 }
 
 /**

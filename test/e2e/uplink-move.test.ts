@@ -5,6 +5,7 @@ import test, { type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runIn, skipUnless } from '../lab.ts';
 import { startOvs } from './agent-ground.ts';
+import { line } from './support.ts';
 import {
   at,
   difference,
@@ -88,6 +89,64 @@ test('a bridge that was down, and routes by nexthop objects', async (t) => {
     },
   });
   assert.doesNotMatch(host.ip('link', 'show', 'br0').stdout, /,UP/);
+});
+
+for (const [kind, network] of Object.entries(bridges)) {
+  test(`${kind}: --keep-mac given otherwise the next time`, async (t) => {
+    if (skipUnless(t, 'root', 'program:ethtool', ...(kind === 'ovs' ? ['ovs' as const] : []))) return;
+    const ground = await uplinkGround(t, `umk${kind}`);
+    const { host } = ground;
+    if (kind === 'ovs') await startOvs(t, host);
+    const before = dump(ground);
+    const macOf = (name: string): string =>
+      (JSON.parse(host.ip('-j', 'link', 'show', name).stdout) as [{ address: string }])[0].address;
+    const add = (...words: readonly string[]): string =>
+      host.pipewright(['uplink', 'add', 'eth0', '--network', network, '--confirm', '0', ...words]).stdout;
+    const bridge = network.replace(/.*:/, '');
+    add();
+    const transfer = await startTransfer(ground, 5900);
+    assert.equal(macOf(bridge), macOf('eth0'));
+    const isTap =
+      kind === 'ovs' && JSON.stringify(host.ip('-j', '-d', 'link', 'show', bridge).stdout).includes('tun');
+    if (isTap) {
+      const words = ['uplink', 'add', 'eth0', '--network', network, '--keep-mac'];
+      assert.match(
+        line(host.pipewright(words, { expect: 1 })),
+        /cannot be changed while addresses are on it; pipewright uplink remove eth0, then: /,
+      );
+      assert.equal(macOf(bridge), macOf('eth0'));
+      assert.equal((await transfer.stop()).broken, undefined);
+      return;
+    }
+    assert.match(add('--keep-mac'), /MAC address of its own/);
+    const own = macOf(bridge);
+    assert.notEqual(own, macOf('eth0'));
+    assert.match(add('--keep-mac'), /nothing to do/);
+    assert.match(host.pipewright(['uplink', 'list']).stdout, new RegExp(` ${own} `));
+    assert.match(add(), /leases and neighbours know this MAC address/);
+    assert.equal(macOf(bridge), macOf('eth0'));
+    assert.equal((await transfer.stop()).broken, undefined);
+    host.pipewright(['uplink', 'remove', 'eth0', '--confirm', '0']);
+    assert.deepEqual(difference(before, dump(ground)), []);
+  });
+}
+
+test('an Open vSwitch bridge that has addresses and routes of its own keeps them', async (t) => {
+  if (skipUnless(t, 'root', 'program:ethtool', 'ovs')) return;
+  const ground = await uplinkGround(t, 'umo');
+  const { host } = ground;
+  await startOvs(t, host);
+  const userspace = ['--', 'set', 'bridge', 'ovs0', 'datapath_type=netdev'];
+  host.run('ovs-vsctl', ['add-br', 'ovs0', ...userspace]);
+  for (const words of [
+    'link set ovs0 up',
+    'addr add 10.77.0.1/24 dev ovs0',
+    'addr add fd77::1/64 dev ovs0 nodad',
+    'route add 10.78.0.0/16 via 10.77.0.9 dev ovs0',
+    '-6 route add fd78::/64 via fd77::9 dev ovs0',
+  ])
+    host.ip(...words.split(' '));
+  await thereAndBack(t, ground, 'ovs:ovs0', 0, { own: ['10.77.0.1/24', 'fd77::1/64'] });
 });
 
 /** One of each kind that the kernel can be told of a link. */

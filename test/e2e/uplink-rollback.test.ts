@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import test, { type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ping, runIn, skipUnless } from '../lab.ts';
+import { ping, runAsync, runIn, skipUnless } from '../lab.ts';
 import { soon } from './agent-ground.ts';
 import { command, line } from './support.ts';
 import { at, difference, dump, isAs, patience, type UplinkGround, uplinkGround } from './uplink-ground.ts';
@@ -45,38 +45,18 @@ function endTime(ground: UplinkGround): void {
   renameSync(`${journal(ground)}.new`, journal(ground));
 }
 
-/** In the order in which they are run; each begins and ends with the NIC as it was made. */
+/** In the order in which they are run; each but the last two begins and ends with the NIC as it was made. */
 const cases: Readonly<Record<string, (ground: UplinkGround, t: TestContext) => Promise<void>>> = {
   'the gateway does not answer after the move': async (ground) => {
     const before = dump(ground);
-    // Stopped at its last step, the command is watched by nobody but the guard while the cable is pulled.
-    const { host, router } = ground;
-    const words = command('pipewright', add('60s'));
-    const calls = host.run('strace', ['-qq', '-e', 'trace=write', ...words]).stderr;
-    host.pipewright(['confirm']);
-    host.pipewright(['uplink', 'remove', 'eth0', '--confirm', '0']);
-    const writes = calls.split('\n').filter((call) => call.startsWith('write('));
-    const last = writes.findLastIndex((call) => /^write\(\d+, "\d+", \d\)/.test(call)) + 1;
-    assert.ok(last > 0);
-    const inject = `inject=write:signal=STOP:when=${last}`;
-    const inside = ['-qq', '-o', '/dev/null', '-e', 'trace=write', '-e', inject];
-    const child = spawn(
-      'nsenter',
-      [`--mount=/proc/${host.pid}/ns/mnt`, `--net=/run/netns/${host.name}`, 'strace', ...inside, ...words],
-      { stdio: ['ignore', 'ignore', 'pipe'] },
-    );
-    let said = '';
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      said += text;
-    });
-    const ended = once(child, 'close');
-    await soon(() => host.ip('link', 'show', 'eth0').stdout.includes('master br0'), patience);
+    const { router } = ground;
+    const { said, ended } = await stopAtLast(ground);
     const pid = await stopped(ground);
     runIn(router, 'ip', ['link', 'set', 'lan', 'down']);
     process.kill(pid, 'SIGCONT');
     const [code] = await ended;
-    assert.equal(code, 1, said);
-    assert.match(said, /answered before and does not any more; everything is as it was/);
+    assert.equal(code, 1, said());
+    assert.match(said(), /answered before and does not any more; everything is as it was/);
     runIn(router, 'ip', ['link', 'set', 'lan', 'up']);
     runIn(router, 'ip', ['addr', 'replace', `${at.router6}/64`, 'dev', 'lan', 'nodad']);
     await isBack(ground, before);
@@ -169,7 +149,115 @@ const cases: Readonly<Record<string, (ground: UplinkGround, t: TestContext) => P
     assert.deepEqual(reached, [at.router, at.router6, at.router]);
     host.pipewright(['uplink', 'remove', 'eth0', '--confirm', '0']);
   },
+  'command and guard are killed together in the middle: the next command puts it back': async (ground) => {
+    const before = dump(ground);
+    const { host } = ground;
+    const { ended } = await stopAtLast(ground);
+    await stopped(ground);
+    const pids = [journal(ground), `${journal(ground)}.guard`].map(
+      (file) => (JSON.parse(readFileSync(file, 'utf8')) as { pid: number }).pid,
+    );
+    for (const pid of pids) process.kill(pid, 'SIGKILL');
+    await ended;
+    assert.ok(host.ip('link', 'show', 'eth0').stdout.includes('master br0'));
+    host.pipewright(['uplink', 'list']);
+    await isBack(ground, before);
+  },
+  'the bridge is deleted while the move waits: back at once, and a confirmation is told so': async (
+    ground,
+  ) => {
+    const before = dump(ground);
+    const { host } = ground;
+    host.pipewright(add('60m'));
+    host.ip('link', 'del', 'br0');
+    await isBack(ground, before);
+    host.pipewright(add('60m'));
+    const { pid } = JSON.parse(readFileSync(`${journal(ground)}.guard`, 'utf8')) as { pid: number };
+    process.kill(pid, 'SIGSTOP');
+    host.ip('link', 'del', 'br0');
+    const answer = host.pipewright(['confirm'], { expect: 1 });
+    process.kill(pid, 'SIGCONT');
+    assert.match(
+      line(answer),
+      /br0 is gone, so there is nothing to confirm; what was left of the move is taken back/,
+    );
+    await isBack(ground, before);
+  },
+  'the cable is pulled and put in again while the move waits: it stays': async (ground) => {
+    const before = dump(ground);
+    const { host, router } = ground;
+    host.pipewright(add('60s'));
+    for (const to of ['down', 'up', 'down', 'up']) {
+      runIn(router, 'ip', ['link', 'set', 'lan', to]);
+      await soon(
+        () => host.ip('link', 'show', 'br0').stdout.includes('NO-CARRIER') === (to === 'down'),
+        patience,
+      );
+    }
+    runIn(router, 'ip', ['addr', 'replace', `${at.router6}/64`, 'dev', 'lan', 'nodad']);
+    host.pipewright(['confirm']);
+    assert.ok(ping(host.name, at.router, 5));
+    host.pipewright(['uplink', 'remove', 'eth0', '--confirm', '0']);
+    await isBack(ground, before);
+  },
+  'two commands at once: one moves it, and the other is told': async (ground) => {
+    const before = dump(ground);
+    const { host } = ground;
+    const [first = '', ...rest] = [...host.inside, ...command('pipewright', add('60s'))];
+    const ran = await Promise.all([0, 1].map(() => runAsync(first, rest, { expect: 'any' })));
+    assert.deepEqual(ran.map(({ code }) => code).sort(), [0, 1]);
+    assert.match(ran.map(({ stderr }) => stderr).join(''), /a change of it waits to be confirmed/);
+    endTime(ground);
+    await isBack(ground, before);
+  },
+  'a settled uplink whose bridge is deleted is told as such, and the bridge of the next move is taken away again':
+    async (ground) => {
+      const { host } = ground;
+      host.pipewright(add('0'));
+      host.ip('link', 'del', 'br0');
+      assert.match(host.pipewright(['uplink', 'list']).stdout, /^eth0 .* br0 is gone$/m);
+      host.ip('addr', 'add', `${at.host}/24`, 'dev', 'eth0');
+      host.pipewright(add('0'));
+      host.pipewright(['uplink', 'remove', 'eth0', '--confirm', '0']);
+      assert.doesNotMatch(host.ip('-br', 'link').stdout, /^br0/m);
+      assert.ok(host.ip('-br', 'addr', 'show', 'eth0').stdout.includes(at.host));
+    },
+  'the NIC is taken out while the move waits: nothing is left of it': async (ground) => {
+    const { host } = ground;
+    host.pipewright(add('60m'));
+    host.ip('link', 'del', 'eth0');
+    await soon(() => !existsSync(journal(ground)), patience);
+    assert.equal(host.pipewright(['uplink', 'list']).stdout, 'pipewright has made no uplink\n');
+    assert.doesNotMatch(host.ip('-br', 'link').stdout, /^br0/m);
+  },
 };
+
+/** The command, stopped at its last step: it has moved all, and is watched by nobody but the guard. */
+async function stopAtLast({
+  host,
+}: UplinkGround): Promise<{ said: () => string; ended: Promise<unknown[]> }> {
+  const words = command('pipewright', add('60s'));
+  const calls = host.run('strace', ['-qq', '-e', 'trace=write', ...words]).stderr;
+  host.pipewright(['confirm']);
+  host.pipewright(['uplink', 'remove', 'eth0', '--confirm', '0']);
+  const writes = calls.split('\n').filter((call) => call.startsWith('write('));
+  const last = writes.findLastIndex((call) => /^write\(\d+, "\d+", \d\)/.test(call)) + 1;
+  assert.ok(last > 0);
+  const inject = `inject=write:signal=STOP:when=${last}`;
+  const inside = ['-qq', '-o', '/dev/null', '-e', 'trace=write', '-e', inject];
+  const child = spawn(
+    'nsenter',
+    [`--mount=/proc/${host.pid}/ns/mnt`, `--net=/run/netns/${host.name}`, 'strace', ...inside, ...words],
+    { stdio: ['ignore', 'ignore', 'pipe'] },
+  );
+  let said = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    said += text;
+  });
+  const ended = once(child, 'close');
+  await soon(() => host.ip('link', 'show', 'eth0').stdout.includes('master br0'), patience);
+  return { said: () => said, ended };
+}
 
 /** The command, when it has stood still for a while; strace stops it for a moment at each call. */
 async function stopped(ground: UplinkGround): Promise<number> {

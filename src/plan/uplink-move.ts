@@ -97,7 +97,9 @@ export function planBridge(record: UplinkRecord): UplinkStep[] {
   return [
     ...filter,
     step({ do: 'mac.set', bridge, mac }, why),
-    ...ownNeighs(record).map((op) => step(op, 'the kernel forgets it with the MAC address')),
+    ...[...ownAgain(record), ...ownNeighs(record)].map((op) =>
+      step(op, 'the kernel forgets it with the MAC address'),
+    ),
     ...conf,
   ];
 }
@@ -129,6 +131,32 @@ function isByHand({ state, flags }: Neigh): boolean {
 function ownNeighs({ bridgeBefore, want }: UplinkRecord): UplinkOp[] {
   const link = want.bridge.name;
   return bridgeBefore.neighs.filter(isByHand).map((neigh) => ({ do: 'neigh.add', link, neigh }));
+}
+
+/**
+ * What is lost with the MAC address where the bridge is a tap device, which Open vSwitch takes down to change it: IPv6 addresses
+ * and routes.
+ */
+function ownAgain({ bridgeBefore, bridgeWasUp, userspaceDatapath, want }: UplinkRecord): UplinkOp[] {
+  if (want.bridge.kind !== 'ovs' || !userspaceDatapath || !bridgeWasUp) return [];
+  const { ifindex: from, addrs, routes } = bridgeBefore;
+  const link = want.bridge.name;
+  return [
+    { do: 'link.up', link },
+    ...addrs
+      .filter(({ cidr }) => cidr.family === 6)
+      .reverse()
+      .map((addr): UplinkOp => ({ do: 'addr.add', link, addr })),
+    ...inOrder(routes).map(
+      (route): UplinkOp => ({
+        do: 'route.add',
+        link,
+        route,
+        from,
+        place: route.family === 6 ? 'append' : 'replace',
+      }),
+    ),
+  ];
 }
 
 /** The bridge of an uplink gets another MAC address: what does it, and tells the LAN. */
@@ -342,7 +370,7 @@ function restoredMac(record: UplinkRecord): UplinkOp[] {
   const { bridge } = want;
   if (madeGroup !== undefined || bridgeMacBefore === mac) return [];
   if (bridge.kind === 'bridge' && bridgeMacBefore === undefined) return [];
-  return [{ do: 'mac.set', bridge, mac: bridgeMacBefore }, ...ownNeighs(record)];
+  return [{ do: 'mac.set', bridge, mac: bridgeMacBefore }, ...ownAgain(record), ...ownNeighs(record)];
 }
 
 export function reasonOf(op: UplinkOp, { nic, bridge }: UplinkWant): string {

@@ -88,6 +88,15 @@ test('without a limit the uplink carries what is used on the bridge, before and 
   const blue = await connect(t, ground, 'uvub', 200);
   assert.deepEqual(vlansOf(ground.host, 'eth0'), ['1 pvid untagged', '100', '200']);
   assert.ok(reaches(blue, '10.200.0.1') && !ping(blue, '10.100.0.1'));
+  // What is exported is what the port has.
+  const exported = host.pipewright(['uplink', 'export', '--for', 'networkd']).stdout;
+  assert.match(exported, /\nVLANFiltering=yes\nDefaultPVID=1\n/);
+  assert.match(
+    exported,
+    /\n\[BridgeVLAN\]\nPVID=1\nEgressUntagged=1\n\n\[BridgeVLAN\]\nVLAN=100\n\n\[BridgeVLAN\]\nVLAN=200\n/,
+  );
+  const commands = host.pipewright(['uplink', 'export', '--for', 'nmcli']).stdout;
+  assert.match(commands, / bridge-port.vlans '1 pvid untagged, 100, 200'\n/);
   const { lines } = await sniff(router, 'lan', '', async () => {
     ping(red, '10.100.0.1');
     ping(host.name, at.router);

@@ -1,6 +1,13 @@
 /** What is on a host now -> a topology file that says the same. Pure. */
 import { type Cidr, formatCidr } from '../model/address.ts';
-import { childModeOf, type Network, ovsVlansOf, vidOf } from '../model/attachment.ts';
+import {
+  childModeOf,
+  isInternal,
+  type Network,
+  type OvsVlans,
+  ovsVlansOf,
+  vidOf,
+} from '../model/attachment.ts';
 import type { FoundContainer, FoundHost, FoundInterface } from '../model/found.ts';
 import type { Rule } from '../model/link.ts';
 import type { NotedNetwork } from '../model/topology.ts';
@@ -86,6 +93,7 @@ class HostDraft {
     }
     const gateways = addresses === 'dhcp' ? [] : gatewaysOf(found);
     const routes = routesOf(found, gateways);
+    const vlans = record?.want?.vlans ?? found.vlans ?? [];
     const isSilent = gateways.length === 0 && file.gateways > 0 && addresses !== 'dhcp';
     const value: WrittenAttachment = {
       container,
@@ -96,9 +104,10 @@ class HostDraft {
       ...(gateways.length > 0 && { gateway: oneOrAll([...gateways]) }),
       ...(isSilent && { gateway: 'none' as const }),
       ...ownVlans(network, file.plug),
+      ...ownMode(network, file.plug),
       ...interfaceFields(found, file.mtu, rules),
-      ...(record?.want?.vlans?.length && {
-        vlans: record.want.vlans.map(({ vid, cidrs }) => ({ vid, addresses: cidrs.map(formatCidr) })),
+      ...(vlans.length > 0 && {
+        vlans: vlans.map(({ vid, cidrs }) => ({ vid, addresses: cidrs.map(formatCidr) })),
       }),
       ...(routes.length > 0 && { routes: [...routes] }),
     };
@@ -119,11 +128,11 @@ class HostDraft {
       const name = number === 1 && base !== '' ? base : `${base}_${number}`;
       if (this.#networks.has(name)) continue;
       this.#networks.set(name, {
-        plug: network,
+        plug: plain(network),
         subnets: [],
         gateways: 0,
         mtu: undefined,
-        written: written(network),
+        written: written(plain(network)),
       });
       return name;
     }
@@ -193,7 +202,8 @@ function fileNetwork(spec: NotedNetwork): FileNetwork {
   };
   const hosts = spec.hostAddresses.map(formatCidr);
   const plug = plugOf(spec);
-  const own = { ...written(plug), ...common };
+  const nic = 'nic' in spec && spec.nic !== undefined ? { uplink: spec.nic } : {};
+  const own = { ...written(plug), ...nic, ...common };
   const all = hosts.length === 0 ? own : { ...own, hostAddress: oneOrAll(hosts) };
   return { plug, subnets, gateways: gateways.length, mtu, written: all as WrittenNetwork };
 }
@@ -211,7 +221,11 @@ function plugOf(spec: NotedNetwork): Network {
         ...(spec.vlanFiltering && { vlanFiltering: true }),
       };
     case 'ovs':
-      return { kind: 'ovs', name: spec.bridge, ...ovsVlansOf(spec) };
+      return {
+        ...{ kind: 'ovs', name: spec.bridge, ...vid, ...ovsModeOf(spec) },
+        ...(spec.internal && { internal: true }),
+        ...(spec.trunks && { trunks: spec.trunks }),
+      };
     case 'macvlan':
     case 'ipvlan':
       return { ...childModeOf(spec), uplink: spec.uplink, ...vid };
@@ -222,6 +236,20 @@ function plugOf(spec: NotedNetwork): Network {
     case 'dummy':
       return { kind: 'dummy' };
   }
+}
+
+const ovsModeOf = ({ vlanMode, cvlans, qinqEthtype }: OvsVlans): OvsVlans => ({
+  ...(vlanMode && { vlanMode }),
+  ...(cvlans && { cvlans }),
+  ...(qinqEthtype && { qinqEthtype }),
+});
+
+/** Without what goes without saying. */
+function plain(network: Network): Network {
+  if (network.kind !== 'ovs') return network;
+  const { vlanMode, ...rest } = network;
+  const isImplied = vlanMode === 'native-untagged' && network.trunks !== undefined;
+  return isImplied ? rest : network;
 }
 
 /** A network of the file that says no more than this. */
@@ -240,6 +268,7 @@ function written(network: Network): WrittenNetwork {
       return {
         kind: 'ovs',
         bridge: network.name,
+        ...(network.internal && { mode: 'internal' as const }),
         ...vlan,
         ...(network.trunks && { trunks: [...network.trunks] }),
         ...(network.vlanMode && { vlanMode: network.vlanMode }),
@@ -288,11 +317,27 @@ const vlansOf = (network: Network): string =>
   `${vidOf(network) ?? ''} ${('trunks' in network && network.trunks?.join()) || ''}`;
 const hasVlans = (network: Network): boolean => vlansOf(network).trim() !== '';
 
-const isSame = (a: Network, b: Network): boolean => placeOf(a) === placeOf(b) && vlansOf(a) === vlansOf(b);
+const isSame = (a: Network, b: Network): boolean =>
+  placeOf(a) === placeOf(b) && vlansOf(a) === vlansOf(b) && isInternal(a) === isInternal(b);
 
-/** A VLAN of the network cannot be taken off by an attachment, only be another one. */
-const canPlug = (network: Network, file: Network): boolean =>
-  placeOf(network) === placeOf(file) && (hasVlans(network) || !hasVlans(file));
+/**
+ * A VLAN of the network cannot be taken off by an attachment, only be another one; and what a port of Open vSwitch does with
+ * VLANs is the network's alone.
+ */
+function canPlug(network: Network, file: Network): boolean {
+  if (placeOf(network) !== placeOf(file) || (!hasVlans(network) && hasVlans(file))) return false;
+  if (network.kind !== 'ovs' || file.kind !== 'ovs') return true;
+  const { vid, trunks } = network;
+  const own = { ...(vid !== undefined && { vid }), ...(trunks && { trunks }) };
+  const text = (vlans: OvsVlans): string => JSON.stringify(ovsVlansOf(vlans));
+  return text({ ...ovsModeOf(file), ...own }) === text(network);
+}
+
+/** What an attachment says of how it is a port, where its network says otherwise. */
+function ownMode(network: Network, file: Network): { mode?: 'internal' | 'veth' } {
+  if (isInternal(network) === isInternal(file)) return {};
+  return { mode: isInternal(network) ? 'internal' : 'veth' };
+}
 
 /** What an attachment says of its VLANs where they are not its network's. */
 function ownVlans(network: Network, file: Network): { vlan?: number; trunks?: number[] } {

@@ -1,6 +1,6 @@
 /** An interface that is there -> the fields of an entry that say the same. Pure. */
 import { type Cidr, formatCidr } from '../model/address.ts';
-import type { RouteSpec, RuleSpec } from '../model/attachment.ts';
+import type { MirrorSpec, PolicingSpec, RouteSpec, RuleSpec } from '../model/attachment.ts';
 import type { FoundInterface } from '../model/found.ts';
 import type { Addr, Route, Rule } from '../model/link.ts';
 import { routeProtocol } from '../model/naming.ts';
@@ -17,7 +17,7 @@ const isAsked = ({ scope, flags }: Addr): boolean => scope === 0 && (flags & per
 
 /** Its addresses: what was asked for, or, when nothing was asked for last, what is there; `dhcp` for leases. */
 export function addressesOf({ there, record }: FoundInterface): 'dhcp' | readonly Cidr[] {
-  if (record?.dhcpGuest !== undefined) return 'dhcp';
+  if (record?.dhcpGuest !== undefined || record?.want?.dhcp) return 'dhcp';
   const asked = record?.want?.addrs ?? [];
   if (asked.length > 0) return asked.flatMap(({ cidr }) => cidr ?? []);
   const present = (there?.addrs ?? []).filter(({ scope }) => scope === 0);
@@ -72,10 +72,23 @@ function routeText({
   return words.join(' ');
 }
 
-type Fields = Pick<WrittenAttachment, 'mac' | 'mtu' | 'rules' | 'sysctls' | 'rate'>;
+type Fields = Pick<
+  WrittenAttachment,
+  | 'mac'
+  | 'mtu'
+  | 'rules'
+  | 'sysctls'
+  | 'rate'
+  | 'mirror'
+  | 'policing'
+  | 'ipv6'
+  | 'interfaceId'
+  | 'dns'
+  | 'dad'
+>;
 
 /**
- * What is left: the MTU where it is not the network's, the MAC address, rules, sysctls and rates. The MAC address of what
+ * What is left: the MTU where it is not the network's, the MAC address, rules, sysctls, rates, and what was asked for by name. The MAC address of what
  * somebody else made is kept, as others may know it.
  * @param networkMtu what the file says of the network
  */
@@ -98,7 +111,33 @@ export function interfaceFields(
     ...(said.length > 0 && { rules: said }),
     ...(sysctls.length > 0 && { sysctls: Object.fromEntries(sysctls) as Record<string, string> }),
     ...(want?.rate && { rate: want.rate }),
+    ...mirrorField(want?.mirror),
+    ...policingField(want?.policing ?? found.policing),
+    ...(want?.ipv6 && { ipv6: want.ipv6.mode }),
+    ...(want?.ipv6?.interfaceId === 'eui64' && { interfaceId: 'eui64' }),
+    ...(want?.dns && { dns: want.dns }),
+    ...(want?.dad !== undefined && { dad: want.dad }),
   };
+}
+
+function mirrorField(mirror: MirrorSpec | undefined): Pick<Fields, 'mirror'> {
+  if (!mirror) return {};
+  const { of, direction, vlans } = mirror;
+  if (!of && !vlans) return { mirror: 'all' };
+  return {
+    mirror: {
+      ...(of && { of: [...of] }),
+      ...(direction && { direction }),
+      ...(vlans && { vlans: [...vlans] }),
+    },
+  };
+}
+
+/** In bits: it is kept in thousands of them. */
+function policingField(policing: PolicingSpec | undefined): Pick<Fields, 'policing'> {
+  if (!policing || policing.rate === 0) return {};
+  const { rate, burst } = policing;
+  return { policing: { rate: rate * 1000, ...(burst > 0 && { burst: burst * 1000 }) } };
 }
 
 /** Of kinds whose interfaces have a MAC address of their own. */

@@ -1,5 +1,5 @@
 /** What is on a host, whoever made it: for a topology file that says the same. */
-import type { Network } from './attachment.ts';
+import type { GuestVlan, Network, PolicingSpec } from './attachment.ts';
 import type { Rule } from './link.ts';
 import type { AttachmentRecord, LinkWithAddrs } from './observed.ts';
 import type { NotedNetwork } from './topology.ts';
@@ -15,6 +15,9 @@ export interface FoundInterface {
   readonly defaultMtu: number;
   /** The note, when we made it. */
   readonly record: AttachmentRecord | undefined;
+  /** Of what somebody else has made: what its port of Open vSwitch drops, and its sub-interfaces for VLANs. */
+  readonly policing?: PolicingSpec;
+  readonly vlans?: readonly GuestVlan[];
 }
 
 /** A container that runs. */

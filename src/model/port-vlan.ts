@@ -36,6 +36,24 @@ export function wantedVlans(network: Omit<BridgeNetwork, 'kind' | 'name'>): Port
   ];
 }
 
+/**
+ * What a network has to say so that its ports are as this one: nothing where it is as the bridge has made it. Undefined for
+ * what cannot be said: a VLAN that leaves without a tag and is not the PVID, or a PVID that leaves with one.
+ */
+export function saidVlans(
+  present: readonly PortVlan[],
+  defaultPvid: number | undefined,
+): Pick<BridgeNetwork, 'vid' | 'trunks'> | undefined {
+  const all = singles(present);
+  if (all.some(({ pvid, untagged }) => pvid !== untagged)) return undefined;
+  const { add, del } = vlanChanges(all, bornVlans(defaultPvid));
+  if (add.length + del.length === 0) return {};
+  const vid = all.find(({ pvid }) => pvid)?.vid;
+  const trunks = all.filter(({ pvid }) => !pvid).map((vlan) => vlan.vid);
+  if (vid === undefined && trunks.length === 0) return undefined;
+  return { ...(vid !== undefined && { vid }), ...(trunks.length > 0 && { trunks }) };
+}
+
 /** What a bridge gives a new port. @param defaultPvid of the bridge; 0: nothing */
 export function bornVlans(defaultPvid: number | undefined): PortVlan[] {
   return defaultPvid ? [native(defaultPvid)] : [];

@@ -8,14 +8,18 @@ import { openContainerNetns } from '../containers/resolve.ts';
 import { listLinks, netnsIdOf } from '../kernel/netlink/link.ts';
 import { listRules } from '../kernel/netlink/rule.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
-import type { MacvlanMode, Network } from '../model/attachment.ts';
-import { macvlanModes, qualifiedName } from '../model/attachment.ts';
+import type { GuestVlan, MacvlanMode, Network, OvsNetwork } from '../model/attachment.ts';
+import { macvlanModes, ovsVlanModes, qinqEthtypes, qualifiedName } from '../model/attachment.ts';
 import type { FoundContainer, FoundHost, FoundInterface } from '../model/found.ts';
 import type { Link, Rule } from '../model/link.ts';
 import { isOurGroup, vlanIfnameFor } from '../model/naming.ts';
 import type { AttachmentRecord, LinkWithAddrs } from '../model/observed.ts';
+import { saidVlans } from '../model/port-vlan.ts';
+import type { OvsPort } from '../ovs/port.ts';
+import { isAsked } from '../plan/kept.ts';
 import { withAddrs } from './guest.ts';
 import { lives } from './lives.ts';
+import { portVlansOf } from './port-vlans.ts';
 import { NetnsView } from './view.ts';
 
 type Plug = FoundInterface['network'];
@@ -126,7 +130,9 @@ async function observeContainer(
     const record = records.find(({ ifname }) => ifname === there.link.name);
     const isOurs = record !== undefined && isOurGroup(there.link.group);
     const network = isOurs ? sayable(record.network) : await plugOf(place, there, numbers);
-    if (network) interfaces.push(found(place, there.link.name, there, network, isOurs ? record : undefined));
+    if (!network) continue;
+    const own = found(place, there.link.name, there, network, isOurs ? record : undefined);
+    interfaces.push(isOurs ? own : { ...own, ...(await extrasOf(place, there, links, numbers)) });
   }
   for (const record of records.filter(({ ifname }) => !links.some(({ link }) => link.name === ifname)))
     interfaces.push(found(place, record.ifname, undefined, sayable(record.network), record));
@@ -180,6 +186,9 @@ async function plugOf(
   switch (link.kind) {
     case 'veth':
       return pairOf(place, link, numbers);
+    case 'tun':
+    case 'openvswitch':
+      return (await internalOf(place, link)) ?? unknownKind(link, addrs);
     case 'macvlan':
     case 'ipvlan':
     case 'vlan':
@@ -187,15 +196,19 @@ async function plugOf(
     case undefined:
       return link.arphrd === ethernet ? { kind: 'phys', uplink: link.altnames[0] ?? link.name } : undefined;
     default:
-      // Tunnels that every namespace is born with.
-      return link.up && addrs.some(({ scope }) => scope === 0)
-        ? { why: `it is of kind ${link.kind}, which a file does not say` }
-        : undefined;
+      return unknownKind(link, addrs);
   }
 }
 
-async function pairOf({ host, links }: Place, link: Link, numbers: Numbers): Promise<Plug | undefined> {
-  const end = links.find(
+/** Not worth a word: tunnels that every namespace is born with. */
+function unknownKind({ up, kind }: Link, addrs: LinkWithAddrs['addrs']): Plug | undefined {
+  return up && addrs.some(({ scope }) => scope === 0)
+    ? { why: `it is of kind ${kind}, which a file does not say` }
+    : undefined;
+}
+
+function otherEnd({ links }: Place, link: Link, numbers: Numbers): Link | undefined {
+  return links.find(
     ({ kind, ifindex, lower, linkNetnsid }) =>
       kind === 'veth' &&
       ifindex === link.lower &&
@@ -203,23 +216,71 @@ async function pairOf({ host, links }: Place, link: Link, numbers: Numbers): Pro
       linkNetnsid !== undefined &&
       linkNetnsid === numbers.guestOnHost,
   );
+}
+
+async function pairOf(place: Place, link: Link, numbers: Numbers): Promise<Plug | undefined> {
+  const { host, links } = place;
+  const end = otherEnd(place, link, numbers);
   if (!end) return { why: 'its other end is not on the host' };
   const master = links.find(({ ifindex }) => ifindex === end.master);
   if (master?.kind === 'bridge') {
-    return master.data.vlanFiltering
-      ? { why: `${master.name} filters VLANs, which a file does not say` }
-      : { kind: 'bridge', name: master.name };
+    if (!master.data.vlanFiltering) return { kind: 'bridge', name: master.name };
+    const vlans = saidVlans(portVlansOf(host.rtnl, end.ifindex), master.data.defaultPvid);
+    return vlans
+      ? { kind: 'bridge', name: master.name, ...vlans }
+      : { why: `the VLANs of its port ${end.name} of ${master.name} are of a kind that a file does not say` };
   }
   const port = (!master || master.kind === 'openvswitch') && (await ovsPort(host, end.name));
   if (!port) return { why: `its other end ${end.name} is a port of no bridge` };
-  const { bridge: name, tag, trunks } = port;
-  if (tag !== undefined && trunks.length > 0)
-    return { why: `the port ${end.name} has both a tag and trunks` };
-  const vlans = trunks.length > 0 ? { trunks: [...trunks].sort((a, b) => a - b) } : {};
-  return { kind: 'ovs', name, ...(tag === undefined ? {} : { vid: tag }), ...vlans };
+  return ovsNetwork(port);
 }
 
-async function ovsPort(host: Host, name: string) {
+/** As ovs-vswitchd.conf.db(5) has it: without a mode, a port with a tag is an access port, whatever its trunks. */
+function ovsNetwork({ bridge: name, tag: vid, trunks, vlanMode, cvlans, qinqEthtype }: OvsPort): OvsNetwork {
+  const sorted = (vids: readonly number[]): number[] => [...vids].sort((a, b) => a - b);
+  const carried = trunks.length > 0 ? { trunks: sorted(trunks) } : {};
+  const on = { kind: 'ovs', name } as const;
+  if (vid === undefined || vlanMode === 'trunk') return { ...on, ...carried };
+  const mode = ovsVlanModes.find((known) => known === vlanMode);
+  if (!mode) return { ...on, vid };
+  if (mode !== 'dot1q-tunnel') return { ...on, vid, ...carried, vlanMode: mode };
+  const ethtype = qinqEthtypes.find((known) => known === qinqEthtype);
+  return {
+    ...on,
+    vid,
+    vlanMode: mode,
+    ...(cvlans.length > 0 && { cvlans: sorted(cvlans) }),
+    ...(ethtype && { qinqEthtype: ethtype }),
+  };
+}
+
+/** An internal port that was moved into the container: Open vSwitch knows it by its name. */
+async function internalOf({ host, links }: Place, { name }: Link): Promise<Plug | undefined> {
+  if (links.some((link) => link.name === name)) return undefined;
+  const port = await ovsPort(host, name);
+  return port?.interface.type === 'internal' ? { ...ovsNetwork(port), internal: true } : undefined;
+}
+
+/** What else an interface has that somebody else has made. */
+async function extrasOf(
+  place: Place,
+  { link }: LinkWithAddrs,
+  guest: readonly LinkWithAddrs[],
+  numbers: Numbers,
+): Promise<Pick<FoundInterface, 'policing' | 'vlans'>> {
+  const end = link.kind === 'veth' ? otherEnd(place, link, numbers) : undefined;
+  const port = end && (await ovsPort(place.host, end.name));
+  const vlans = guest.flatMap(({ link: own, addrs }): GuestVlan[] => {
+    const { vid, vlanProtocol } = own.data;
+    const isOn = own.kind === 'vlan' && own.linkNetnsid === undefined && own.lower === link.ifindex;
+    if (!isOn || vid === undefined || vlanProtocol === '802.1ad' || own.name !== `${link.name}.${vid}`)
+      return [];
+    return [{ vid, ifname: own.name, cidrs: addrs.filter(isAsked).map(({ cidr }) => cidr) }];
+  });
+  return { ...(port && { policing: port.interface.policing }), ...(vlans.length > 0 && { vlans }) };
+}
+
+async function ovsPort(host: Host, name: string): Promise<OvsPort | undefined> {
   if (!existsSync(host.ovsdbSocket)) return undefined;
   const { getPort } = await import('../ovs/port.ts');
   return getPort(await host.ovs(), name);
@@ -228,7 +289,7 @@ async function ovsPort(host: Host, name: string) {
 function childOf({ links }: Place, link: Link): Plug {
   const parent = links.find(({ ifindex }) => ifindex === link.lower);
   if (!parent) return { why: 'its uplink is not on the host' };
-  const { mode, vid } = link.data;
+  const { mode, vid, flag, sourceMacs } = link.data;
   if (link.kind === 'vlan') return vid === undefined ? { why: 'it has no VLAN id' } : phys(parent, vid);
   const nic = links.find(({ ifindex }) => parent.kind === 'vlan' && ifindex === parent.lower);
   const tag = parent.data.vid;
@@ -237,11 +298,12 @@ function childOf({ links }: Place, link: Link): Plug {
   const on = isUsual ? { uplink: nic.name, vid: tag } : { uplink: parent.name };
   if (link.kind === 'ipvlan') {
     return mode === 'l2' || mode === 'l3' || mode === 'l3s'
-      ? { kind: 'ipvlan', mode, ...on }
+      ? { kind: 'ipvlan', mode, ...(flag && flag !== 'bridge' && { flag }), ...on }
       : unknownMode(mode);
   }
   const known = macvlanModes.find((one): one is MacvlanMode => one === mode);
-  return known === undefined ? unknownMode(mode) : { kind: 'macvlan', mode: known, ...on };
+  if (known === undefined) return unknownMode(mode);
+  return { kind: 'macvlan', mode: known, ...(sourceMacs && { sourceMacs }), ...on };
 }
 
 const phys = ({ name }: Link, vid: number): Plug => ({ kind: 'phys', uplink: name, vid });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { importHost } from '../../src/config/import-host.ts';
 import { parseTopology } from '../../src/config/topology/load.ts';
-import type { Network } from '../../src/model/attachment.ts';
+import type { Network, OvsVlans } from '../../src/model/attachment.ts';
 import type { FoundContainer, FoundHost, FoundInterface } from '../../src/model/found.ts';
 import type { Addr, Route } from '../../src/model/link.ts';
 import type { AttachmentRecord } from '../../src/model/observed.ts';
@@ -108,6 +108,105 @@ test('kinds of networks that others have made', () => {
   // A MAC address is said of interfaces that have their own.
   assert.equal(yaml.match(/mac: 02:00:00:00:00:07/g)?.length, 3);
   assert.match(yaml, /mtu: 1496/);
+});
+
+test('what a port of Open vSwitch does with VLANs is its network: another way is another network', () => {
+  const on = (more: object): Network => ({ kind: 'ovs', name: 'ovs0', ...more });
+  const record = recordOf();
+  const { notes, networks, attachments } = imported(
+    host([
+      container(
+        'web',
+        { ifname: 'i0', network: on({ vid: 10, trunks: [20], vlanMode: 'native-tagged' }), record },
+        { ifname: 'i1', network: on({ vid: 10, trunks: [20], vlanMode: 'native-untagged' }), record },
+        { ifname: 'i2', network: on({ vid: 11, trunks: [21], vlanMode: 'native-tagged' }), record },
+        { ifname: 'i3', network: on({ vid: 12 }), record },
+        { ifname: 'i4', network: on({ vid: 13, internal: true }), record },
+        {
+          ifname: 'i5',
+          network: on({ vid: 3, vlanMode: 'dot1q-tunnel', cvlans: [7], qinqEthtype: '802.1q' }),
+          record,
+        },
+        { ifname: 'i6', network: on({}), record },
+      ),
+    ]),
+  );
+  assert.deepEqual(notes, []);
+  const ports = (spec: object): string => {
+    const { vid, trunks, vlanMode, cvlans, qinqEthtype, internal } = spec as OvsVlans & {
+      internal?: boolean;
+    };
+    return [vid, trunks, vlanMode, cvlans, qinqEthtype, internal].map((part) => part ?? '-').join(' ');
+  };
+  assert.deepEqual(
+    networks.map((network) => `${network.name}: ${ports(network)}`),
+    [
+      'ovs0-10-trunk: 10 20 native-tagged - - -',
+      'ovs0-10-trunk_2: 10 20 - - - -',
+      'ovs0-3: 3 - dot1q-tunnel 7 802.1q -',
+      'ovs0: - - - - - -',
+    ],
+  );
+  assert.deepEqual(
+    attachments.map((one) => `${one.ifname} ${one.network}: ${ports(one)}`),
+    [
+      'i0 ovs0-10-trunk: - - - - - -',
+      'i1 ovs0-10-trunk_2: - - - - - -',
+      'i2 ovs0-10-trunk: 11 21 - - - -',
+      'i3 ovs0-10-trunk_2: 12 - - - - -',
+      'i4 ovs0-10-trunk_2: 13 - - - - true',
+      'i5 ovs0-3: - - - - - -',
+      'i6 ovs0: - - - - - -',
+    ],
+  );
+});
+
+test('the uplink of a bridge, children in their modes, and VLANs in the container', () => {
+  const lan: NotedNetwork = { ...noted, bridge: 'ovs1', nic: 'eth7' };
+  const { notes, networks, attachments } = imported(
+    host(
+      [
+        container(
+          'kinds',
+          { network: { kind: 'macvlan', uplink: 'eth0', mode: 'source', sourceMacs: ['02:00:00:00:00:09'] } },
+          { ifname: 'eth2', network: { kind: 'ipvlan', uplink: 'eth8', mode: 'l3', flag: 'private' } },
+          { ifname: 'eth3', network: { kind: 'bridge', name: 'br1', vid: 7, trunks: [8, 9] } },
+        ),
+        {
+          name: 'web',
+          rules: [],
+          interfaces: [
+            {
+              ...found({ ifname: 'eth4', network: { kind: 'ovs', name: 'ovs0', trunks: [5, 6] } }),
+              vlans: [{ vid: 5, ifname: 'eth4.5', cidrs: [{ family: 4, ip: '10.5.0.1', prefixLen: 24 }] }],
+              policing: { rate: 5000, burst: 0 },
+            },
+          ],
+        },
+      ],
+      [lan],
+    ),
+  );
+  assert.deepEqual(notes, []);
+  assert.deepEqual(
+    networks.map(({ name, place, subnets, gateways, ranges, hostAddresses, ...own }) => own),
+    [
+      { kind: 'ovs', bridge: 'ovs1', nic: 'eth7', vid: 100, mtu: 1400 },
+      { kind: 'macvlan', uplink: 'eth0', mode: 'source', sourceMacs: ['02:00:00:00:00:09'] },
+      { kind: 'ipvlan', uplink: 'eth8', mode: 'l3', flag: 'private' },
+      { kind: 'bridge', bridge: 'br1', vid: 7, trunks: [8, 9] },
+      { kind: 'ovs', bridge: 'ovs0', trunks: [5, 6] },
+    ],
+  );
+  assert.deepEqual(
+    attachments.slice(3).map(({ vlans, policing }) => ({ vlans, policing })),
+    [
+      {
+        vlans: [{ vid: 5, ifname: 'eth4.5', cidrs: [{ family: 4, ip: '10.5.0.1', prefixLen: 24 }] }],
+        policing: { rate: 5000, burst: 0 },
+      },
+    ],
+  );
 });
 
 test('addresses: leases are asked for again, those of routers are left alone', () => {

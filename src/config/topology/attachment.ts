@@ -9,8 +9,8 @@ import { localTable, whyNoDefault } from '../route-words.ts';
 import { readDhcp } from './dhcp.ts';
 import { keyPlaceOf, placeOf, type Said } from './document.ts';
 import { didYouMean } from './hints.ts';
-import { complainOf } from './issues.ts';
-import { checkTrunks, ipv6Mtu, itemPlace, trunksOf, whyNotIn, whyOutside } from './network.ts';
+import { complainOf, type Words } from './issues.ts';
+import { checkTrunks, ipv6Mtu, isOfNetworks, itemPlace, trunksOf, whyNotIn, whyOutside } from './network.ts';
 import { checkOvs, ovsPartsOf } from './ovs.ts';
 import type { Complaints } from './problem.ts';
 import { attachmentSchema } from './schema-attachment.ts';
@@ -47,7 +47,7 @@ export function readAttachment(
 ): SaidAttachment | undefined {
   const parsed = attachmentSchema.safeParse(said.value);
   if (!parsed.success) {
-    complainOf(parsed.error.issues, said, complaints);
+    complainOf(parsed.error.issues, said, complaints, belongsElsewhere);
     return undefined;
   }
   const read = parsed.data;
@@ -68,6 +68,14 @@ export function readAttachment(
   checkIpv6(check);
   if (network !== undefined) checkKind(check, network);
   return { spec, said, network };
+}
+
+/** Keys that are right, and written at a wrong level. */
+function belongsElsewhere(key: string): Words | undefined {
+  const unknown = `unknown key "${printable(key)}"`;
+  if (key === 'label' || key === 'compose')
+    return [unknown, `it goes into container, as in container: { ${key}: ... }`];
+  return isOfNetworks(key) ? [unknown, 'it is the network that has it, below networks'] : undefined;
 }
 
 function specOf(check: Check): AttachmentSpec {

@@ -7,6 +7,7 @@ import { keyPlaceOf, placeOf, type Said } from './document.ts';
 import { complainOf, type Words } from './issues.ts';
 import type { Complaints } from './problem.ts';
 import { holds, overlap, shrink } from './ranges.ts';
+import { attachmentSchema } from './schema-attachment.ts';
 import { networkSchema } from './schema-network.ts';
 
 type ReadNetwork = z.output<typeof networkSchema>;
@@ -60,8 +61,18 @@ export function readNetwork(name: string, said: Said, complaints: Complaints): S
 
 const allKeys = new Set(networkSchema.options.flatMap((option) => Object.keys(option.shape)));
 
+/** Whether networks of some kind have this key. */
+export function isOfNetworks(key: string): boolean {
+  return allKeys.has(key);
+}
+
 function ofOtherKind(kind: string, key: string): Words | undefined {
-  if (!allKeys.has(key)) return undefined;
+  if (!allKeys.has(key)) {
+    const isElsewhere = Object.hasOwn(attachmentSchema.shape, key);
+    return isElsewhere
+      ? [`unknown key "${printable(key)}"`, 'it is an attachment that has it, below attachments']
+      : undefined;
+  }
   const why = `a network of kind ${kind} has no ${key}`;
   return [why];
 }

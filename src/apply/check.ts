@@ -2,6 +2,9 @@
 import type { Container } from '../containers/container.ts';
 import { openContainerNetns } from '../containers/resolve.ts';
 import { NetlinkSocket } from '../kernel/netlink/socket.ts';
+import type { Attachment } from '../model/attachment.ts';
+import type { AttachmentRecord } from '../model/observed.ts';
+import type { Step } from '../model/operation.ts';
 import { observeAttachment } from '../observe/attachment.ts';
 import { type HostView, NetnsView } from '../observe/view.ts';
 import { planAttach } from '../plan/plan.ts';
@@ -37,9 +40,35 @@ async function isRight(
   options: { readonly firewall: boolean },
 ): Promise<boolean> {
   try {
-    const seen = await observeAttachment(view, container, guest, attachment, options);
-    return planAttach(attachment, seen, 'converge').length === 0;
+    return (await stepsFor(view, container, guest, attachment, options)).length === 0;
   } catch {
     return false;
   }
+}
+
+async function stepsFor(
+  view: HostView,
+  container: Container,
+  guest: NetnsView,
+  attachment: Attachment,
+  options: { readonly firewall: boolean },
+): Promise<readonly Step[]> {
+  const seen = await observeAttachment(view, container, guest, attachment, options);
+  return planAttach(attachment, seen, 'converge');
+}
+
+/** What is no more as a command has made it, for a container that is there; nothing when all is. */
+export async function noMoreAsMade(
+  view: HostView,
+  { container, want }: AttachmentRecord,
+): Promise<readonly string[]> {
+  if (!want) return [];
+  const there = { ...container, runtime: container.runtime as Container['runtime'] };
+  using netns = openContainerNetns(there);
+  using rtnl = NetlinkSocket.open(netns);
+  const guest = new NetnsView(rtnl, 'once');
+  // Whether it was made with the firewall's rule, nobody noted.
+  const options = { firewall: false };
+  const steps = await stepsFor(view, there, guest, want, options);
+  return steps.map(({ because }) => because);
 }

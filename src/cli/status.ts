@@ -1,13 +1,16 @@
 /** `pipewright status` */
 import { existsSync } from 'node:fs';
 import type { AttachmentStatus } from '../agent/status.ts';
-import type { Outcome } from '../apply/converge.ts';
+import { noMoreAsMade } from '../apply/check.ts';
+import { keyOf, type Outcome } from '../apply/converge.ts';
 import { Host } from '../apply/host.ts';
 import { UnixHttp } from '../containers/http.ts';
 import { qualifiedName } from '../model/attachment.ts';
 import type { LeaseStatus } from '../model/lease.ts';
 import { rememberedLeases } from '../observe/leases.ts';
 import { listAttachments } from '../observe/list.ts';
+import { lives } from '../observe/lives.ts';
+import { HostView } from '../observe/view.ts';
 import { agentSocket } from './handover.ts';
 import { leaseText } from './lease-text.ts';
 import { print, table } from './output.ts';
@@ -16,7 +19,7 @@ import {
   convergeGoal,
   defaultStateDir,
   goalOf,
-  hasDefaultTopology,
+  hasNoTopology,
   loadTopology,
   pathsOrDefault,
   reasonOf,
@@ -59,7 +62,9 @@ export async function showStatus(flags: StatusFlags, paths: readonly string[]): 
   if (flags.json) print(JSON.stringify({ agent: agent !== undefined, attachments: lines, problems }));
   else {
     if (!agent) print('no agent runs: this is how it is now, and nobody keeps it so');
-    print(lines.length === 0 ? 'nothing is wanted' : table([header, ...lines.map(row)]));
+    print(
+      lines.length === 0 ? 'nothing is wanted, and nothing connected' : table([header, ...lines.map(row)]),
+    );
     for (const problem of problems) print(`problem: ${problem}`);
   }
   const isWell = lines.every(({ state }) => state === 'healthy' || state === 'waiting');
@@ -130,13 +135,43 @@ async function linesOfFiles(
       ...(own && { leases: own }),
     };
   };
-  // Leases that commands got are shown where there is no file at all.
-  const isByCommand = leases.size > 0 && paths.length === 0 && !hasDefaultTopology();
-  const wanted = isByCommand ? [] : await wantedOfFiles(host, flags, paths, stateDir);
-  const lines = wanted.map(([key, state, detail]) => line(key, state, detail));
+  const lines = (await wantedOfFiles(host, flags, paths, stateDir)).map(([key, state, detail]) =>
+    line(key, state, detail),
+  );
   const keys = new Set(lines.map(({ key }) => key));
-  const made = [...leases].filter(([key]) => !keys.has(key));
-  return [...lines, ...made.map(([key, own]) => line(key, stateOf(own), ''))];
+  const made = await madeByCommands(host, keys);
+  const leased = [...leases].filter(([key]) => !keys.has(key) && !made.some((one) => one.key === key));
+  return [
+    ...lines,
+    ...made.map(({ key, state, detail }) => {
+      const own = leases.get(key);
+      return line(key, own && state === 'healthy' ? stateOf(own) : state, detail);
+    }),
+    ...leased.map(([key, own]) => line(key, stateOf(own), '')),
+  ];
+}
+
+/** What commands have made that no file asks for. */
+async function madeByCommands(
+  host: Host,
+  keys: ReadonlySet<string>,
+): Promise<Pick<StatusLine, 'key' | 'state' | 'detail'>[]> {
+  const view = new HostView(host, 'once');
+  const records = host.state.records().filter((record) => !keys.has(keyOf(record)));
+  const lines: Pick<StatusLine, 'key' | 'state' | 'detail'>[] = [];
+  for (const record of records.sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1))) {
+    const key = keyOf(record);
+    const isGone = !lives(record.container);
+    try {
+      const why = isGone
+        ? ['its container has ended: what it had is lost']
+        : await noMoreAsMade(view, record);
+      lines.push({ key, state: why.length === 0 ? 'healthy' : 'differs', detail: why.join('; ') });
+    } catch (error) {
+      lines.push({ key, state: 'failing', detail: reasonOf(error) });
+    }
+  }
+  return lines;
 }
 
 /** Of an attachment that no file asks for, by its leases. */
@@ -152,6 +187,8 @@ async function wantedOfFiles(
   paths: readonly string[],
   stateDir: string,
 ): Promise<(readonly [key: string, state: StatusLine['state'], detail: string])[]> {
+  // Whoever only uses commands has none.
+  if (hasNoTopology(paths)) return [];
   const topology = loadTopology(pathsOrDefault(paths), name);
   const dryRun = { dryRun: true, firewall: true };
   const goal = await goalOf(host, topology, stateDir, { ...dryRun, trustLabels });

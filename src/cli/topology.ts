@@ -34,8 +34,8 @@ const localFile = 'pipewright.yaml';
 /** The files that are meant when none is named: pipewright.yaml here, else those of /etc/pipewright. */
 export function pathsOrDefault(paths: readonly string[]): string[] {
   if (paths.length > 0) return [...paths];
-  if (existsSync(localFile)) return [localFile];
-  if (existsSync(systemFolder)) return [systemFolder];
+  const [found] = usualPlaces();
+  if (found !== undefined) return [found];
   throw new PipewrightError('BAD_ARGUMENT', {
     op: 'topology',
     subject: localFile,
@@ -44,9 +44,14 @@ export function pathsOrDefault(paths: readonly string[]): string[] {
   });
 }
 
-/** Whether there is anything where {@link pathsOrDefault} looks. */
-export function hasDefaultTopology(): boolean {
-  return existsSync(localFile) || (existsSync(systemFolder) && readTopologyFiles([systemFolder]).length > 0);
+function usualPlaces(): string[] {
+  return [localFile, systemFolder].filter((place) => existsSync(place));
+}
+
+/** Whether none is named, and there is none where they usually are. */
+export function hasNoTopology(paths: readonly string[]): boolean {
+  const [place] = usualPlaces();
+  return paths.length === 0 && (place === undefined || readTopologyFiles([place]).length === 0);
 }
 
 /** The name that files about several hosts know this one by. */

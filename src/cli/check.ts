@@ -39,7 +39,9 @@ export async function checkTopology(flags: CheckFlags, paths: readonly string[])
     places.set(one.key, { container, ifname: one.attachment.ifname });
   const hostLinks = new Map(topology.networks.map((network) => [network.name, hostLinkOf(network)]));
   const placeOf = (end: End): EndPlace | undefined => {
-    const ifname = hostLinks.get(end.network);
+    // What is of a container has its interface in the key.
+    const isHost = end.key === end.name;
+    const ifname = isHost ? hostLinks.get(end.network) : undefined;
     return places.get(end.key) ?? (ifname === undefined ? undefined : { container: undefined, ifname });
   };
   const checked = await checkPairs(pairs, host.netns, placeOf);
@@ -87,7 +89,9 @@ const word = (reached: boolean | undefined): string => (reached === undefined ? 
 /** A row for each end of this host, a column for each end that it was tried with. */
 function matrixOf(checked: readonly Checked[]): string[][] {
   const froms = [...new Set(checked.map(({ from }) => labelOf(from)))];
-  const tos = [...new Set(checked.map(({ to }) => labelOf(to)))];
+  const others = checked.map(({ to }) => labelOf(to));
+  // A table whose columns are in the order of its rows is read at a glance.
+  const tos = [...new Set([...froms.filter((from) => others.includes(from)), ...others])];
   const cells = new Map(checked.map((one) => [`${labelOf(one.from)} ${labelOf(one.to)}`, one]));
   const cell = (from: string, to: string): string => {
     const one = cells.get(`${from} ${to}`);

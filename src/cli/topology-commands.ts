@@ -84,7 +84,8 @@ export const status = buildCommand<StatusFlags, string[], CommandContext>({
   docs: {
     brief: 'Show how every attachment is doing',
     fullDescription:
-      'Asks the agent; where none runs, compares the topology with what is there. Exit code 1 when something is not well.',
+      'Asks the agent; where none runs, compares the topology, and what commands have made, with what is there. Exit code 1 when ' +
+      'something is not well.',
   },
   parameters: { positional: files, flags: { stateDir, host, trustLabels, json } },
   loader: exits(async () => (await import('./status.ts')).showStatus),

@@ -50,7 +50,9 @@ export async function checkPairs(
     const work = async (): Promise<void> => {
       for (let at = next++; at < pairs.length; at = next++) {
         const pair = pairs[at];
-        if (pair) checked[at] = { ...pair, ...(await tryPair(pair, open.get(pair.from.key))) };
+        if (!pair) continue;
+        const isThere = pair.to.host !== undefined || placeOf(pair.to) !== undefined;
+        checked[at] = { ...pair, ...(await tryPair(pair, open.get(pair.from.key), isThere)) };
       }
     };
     await Promise.all(Array.from({ length: Math.min(atOnce, pairs.length) }, work));
@@ -84,18 +86,19 @@ function openEnd(end: End, host: Netns, placeOf: (end: End) => EndPlace | undefi
 async function tryPair(
   { from, to, expected }: Pair,
   { netns, link, own = [], why }: Opened = {},
+  isThere: boolean,
 ): Promise<Pick<Checked, 'seen' | 'detail'>> {
   if (!netns || !link || why !== undefined) return { seen: undefined, detail: why ?? 'it is not there' };
   // Neighbour discovery asks from an address; who has IPv4 alone is to be reached by that.
   const ips = to.ips.filter((ip) => familyOf(ip) === 4 || own.some(({ family }) => family === 6));
   if (ips.length === 0) return { seen: undefined, detail: `${from.name} has no IPv6 address to ask from` };
-  const answers = await Promise.all(
-    ips.map((ip) => ask({ netns, link, own }, ip, expected ? patience.wanted : patience.unwanted)),
-  );
+  const span = expected && isThere ? patience.wanted : patience.unwanted;
+  const answers = await Promise.all(ips.map((ip) => ask({ netns, link, own }, ip, span)));
   const heard = answers.filter((answer) => answer !== undefined);
   const silent = ips.filter((_, at) => answers[at] === undefined);
   // What must be reached must be by all these addresses; what must not be, by none.
   const seen = expected ? silent.length === 0 : heard.length > 0;
+  if (!seen && expected && !isThere) return { seen, detail: `${to.name} does not run` };
   const detail = seen ? heard.join(', ') : `nobody on ${from.network} answers for ${silent.join(', ')}`;
   return { seen, detail };
 }

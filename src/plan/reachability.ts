@@ -1,6 +1,6 @@
 /** Which ends of a topology must reach which on their network, and which must not: what `check` tries. Pure. */
-import { vidOf } from '../model/attachment.ts';
-import type { AttachmentSpec, NetworkSpec, Topology } from '../model/topology.ts';
+import { qualifiedName, vidOf } from '../model/attachment.ts';
+import type { AttachmentSpec, NetworkSpec, Place, Topology } from '../model/topology.ts';
 import type { Wanted } from './topology.ts';
 
 /** One end: an interface of a container, or a host's own address on a network. */
@@ -27,7 +27,7 @@ export interface Pair {
   readonly expected: boolean;
 }
 
-/** The ends of this host: what its running containers have, and its own addresses. */
+/** The ends of this host: what its containers have, those that do not run as the files say, and its own addresses. */
 export function ownEnds(topology: Topology, wanted: readonly Wanted[]): End[] {
   const networks = new Map(topology.networks.map((network) => [network.name, network]));
   const guests = wanted.flatMap(({ key, attachment, network: name }): End[] => {
@@ -40,8 +40,19 @@ export function ownEnds(topology: Topology, wanted: readonly Wanted[]): End[] {
     const ips = attachment.addrs.flatMap(({ cidr }) => (cidr ? [cidr.ip] : []));
     return [{ name: container, key, network: network.name, plug: plugOf(network), vid, isTrunk, ips }];
   });
-  return [...guests, ...hostEnds(topology)];
+  const running = new Set(guests.map(({ key }) => key));
+  // What is not said to be on this host in particular need not run here.
+  const anywhere = new Set(
+    (topology.elsewhere ?? []).flatMap(({ attachments }) => attachments.map(({ place }) => formatAt(place))),
+  );
+  const stopped = topology.attachments
+    .filter(({ place }) => !anywhere.has(formatAt(place)))
+    .flatMap((spec) => guestEnd(spec, networks.get(spec.network)))
+    .filter(({ key }) => !running.has(key));
+  return [...guests, ...stopped, ...hostEnds(topology)];
 }
+
+const formatAt = ({ file, line, column }: Place): string => `${file}:${line}:${column}`;
 
 /** The ends of the other hosts, as far as the files say where they are. */
 export function otherEnds({ elsewhere = [], networks }: Topology): End[] {
@@ -63,11 +74,10 @@ function guestEnd(spec: AttachmentSpec, network: NetworkSpec | undefined): End[]
   const vid = spec.vid ?? (spec.trunks === undefined ? vidOf(network) : undefined);
   const isTrunk =
     vid === undefined && (spec.trunks ?? ('trunks' in network ? network.trunks : undefined)) !== undefined;
-  const { name } = selector;
+  const { name, runtime = '' } = selector;
   const ips = addresses.map(({ ip }) => ip);
-  return [
-    { name, key: `${name}/${ifname}`, network: network.name, plug: plugOf(network), vid, isTrunk, ips },
-  ];
+  const key = `${qualifiedName({ runtime, name })}/${ifname}`;
+  return [{ name, key, network: network.name, plug: plugOf(network), vid, isTrunk, ips }];
 }
 
 function hostEnds({ host = 'host', networks }: Topology): End[] {

@@ -1,8 +1,8 @@
 /** One file for two hosts, joined by a wire, and `check` from each of them. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { run, runContainer } from '../lab.ts';
-import { type AgentHost, agentHost } from './agent-ground.ts';
+import { run, runContainer, skipUnless } from '../lab.ts';
+import { type AgentHost, agentHost, startOvs } from './agent-ground.ts';
 
 interface PairLine {
   readonly from: string;
@@ -122,5 +122,84 @@ test('a host that the file has not is told which there are, and nothing is done'
   assert.deepEqual(
     host.links().filter((link) => link !== 'lo'),
     [],
+  );
+});
+
+test('check: IPv6 alone, several networks, replicas, VLANs that must not meet, and who does not run', async (t) => {
+  if (skipUnless(t, 'root', 'docker', 'ovs', 'ipv6')) return;
+  const host = await agentHost(t, 'check');
+  await startOvs(t, host);
+  const [a, b] = [runContainer(t, 'cha'), runContainer(t, 'chb')];
+  for (const nr of [1, 2]) runContainer(t, `chr${nr}`);
+  const stopped = `pwt-chs-${process.pid}`;
+  const file = host.write(`
+networks:
+  six: { kind: bridge, bridge: br6 }
+  red: { kind: ovs, bridge: ovs0, vlan: 100 }
+  blue: { kind: ovs, bridge: ovs0, vlan: 200 }
+  many: { kind: bridge, bridge: brm, subnet: 10.46.0.0/24, range: 10.46.0.100-10.46.0.150 }
+attachments:
+  - { container: ${a.name}, network: six, addresses: 'fd66::1/64' }
+  - { container: ${b.name}, network: six, addresses: 'fd66::2/64' }
+  - { container: ${a.name}, network: red, ifname: eth2, addresses: 10.5.0.1/24 }
+  - { container: ${b.name}, network: blue, ifname: eth2, addresses: 10.5.0.2/24 }
+  - { container: "pwt-chr?-${process.pid}", network: many, addresses: auto }
+  - { container: ${stopped}, network: six, addresses: 'fd66::9/64' }
+`);
+  host.on('apply', '--yes');
+  const words = ['check', '--state-dir', host.lasting, '--json', file];
+  const tried = (...more: readonly string[]) => {
+    const { code, stdout } = host.pipewright([...words, ...more], { expect: 'any' });
+    const { pairs } = JSON.parse(stdout) as { pairs: (PairLine & { detail: string })[] };
+    const short = (key: string): string => key.replace(/^pwt-ch(.*)-\d+/, '$1');
+    const lines = pairs.map(
+      ({ from, to, expected, seen }) => `${short(from)} ${short(to)} ${expected}/${seen}`,
+    );
+    return { code, lines: lines.sort(), details: [...new Set(pairs.map(({ detail }) => detail))] };
+  };
+  const replicas = ['r1', 'r2'].flatMap((from, _, all) =>
+    all.filter((to) => to !== from).map((to) => `${from}/eth1 ${to}/eth1 true/true`),
+  );
+  const others = [
+    'a/eth1 b/eth1 true/true',
+    'a/eth2 b/eth2 false/false',
+    'b/eth1 a/eth1 true/true',
+    'b/eth2 a/eth2 false/false',
+  ];
+  const withStopped = [
+    'a/eth1 s/eth1 true/false',
+    'b/eth1 s/eth1 true/false',
+    's/eth1 a/eth1 true/null',
+    's/eth1 b/eth1 true/null',
+  ];
+  const all = tried();
+  assert.deepEqual([all.code, all.lines], [1, [...replicas, ...others, ...withStopped].sort()]);
+  const said = tried('--peer', stopped);
+  assert.deepEqual(
+    [said.code, said.lines, said.details],
+    [1, withStopped.slice(0, 2), [`${stopped} does not run`]],
+  );
+  // The table has its columns in the order of its rows.
+  const { stdout } = host.pipewright(['check', '--state-dir', host.lasting, file], { expect: 1 });
+  const [, head = '', ...rows] = stdout.split('\n');
+  const columns = head.trim().split(/ +/);
+  assert.deepEqual(
+    columns,
+    rows.slice(0, columns.length).map((row) => row.split(' ')[0]),
+  );
+
+  // What must not meet meets: somebody has given the port the other's tag.
+  host.run('ovs-vsctl', ['set', 'port', `veth2pl${b.pid}`, 'tag=100']);
+  run('docker', ['run', '-d', '--network', 'none', '--name', stopped, 'pipewright-test:1', 'sleep', '3600']);
+  t.after(() => run('docker', ['rm', '-f', stopped], { expect: 'any' }));
+  const crossed = tried('--peer', b.name);
+  assert.deepEqual(crossed.code, 1);
+  assert.ok(crossed.lines.includes('a/eth2 b/eth2 false/true'), crossed.lines.join('\n'));
+  assert.ok(crossed.lines.includes('s/eth1 b/eth1 true/null'), crossed.lines.join('\n'));
+  host.on('apply', '--yes');
+  const healed = tried();
+  assert.deepEqual(
+    [healed.code, healed.lines.filter((line) => !/(true.true|false.false)$/.test(line))],
+    [0, []],
   );
 });

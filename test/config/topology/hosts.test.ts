@@ -146,6 +146,13 @@ describe('who must reach whom', () => {
     ]);
   });
 
+  test('who does not run is there as the file says, unless it may be on any host', () => {
+    const pairs = list('a', ['test1']);
+    for (const pair of ['test1/eth1 -/-> test3/eth1', 'test3/eth1 -> test4/eth1'])
+      assert.ok(pairs.includes(pair), pairs.join());
+    assert.ok(!pairs.some((pair) => pair.startsWith('any/')));
+  });
+
   test('only with some', () => {
     assert.deepEqual(list('b', ['test2', 'test4'], ['test3']), [
       'test2/eth1 -/-> test3/eth1',

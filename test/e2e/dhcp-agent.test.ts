@@ -25,7 +25,7 @@ import { nicOn } from './support.ts';
 /** Patience for what takes well under a second. */
 const patience = 30_000;
 
-const restarts = Number(process.env.PWT_DHCP_RESTARTS ?? 4);
+const restarts = Number(process.env.PWT_DHCP_RESTARTS ?? 3);
 
 /** Lines of a program that runs until the test ends. */
 function linesOf(t: TestContext, words: readonly string[]): string[] {

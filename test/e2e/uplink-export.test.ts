@@ -308,6 +308,32 @@ test('leases stay leases, and a bridge with a MAC address of its own keeps that'
   assert.match(text('nmcli'), /ipv4.method auto ipv6.method auto\n/);
 });
 
+test('a bridge that filters VLANs is exported as one, with the VLANs of its port', async (t) => {
+  if (skipUnless(t, 'root', 'program:ethtool', 'vlan-filtering')) return;
+  const ground = await uplinkGround(t, 'uev');
+  const { host } = ground;
+  host.ip('link', 'set', 'eth0', 'address', mac);
+  host.ip(...'link add br0 type bridge vlan_filtering 1 vlan_default_pvid 0'.split(' '));
+  const vlan = (netns: string, words: string): string => runIn(netns, 'bridge', words.split(' ')).stdout;
+  vlan(host.name, 'vlan add dev br0 vid 10 pvid untagged self');
+  host.pipewright(['uplink', 'add', 'eth0', '--network', 'bridge:br0', '--confirm', '0']);
+  vlan(host.name, 'vlan add dev eth0 vid 100-103');
+  const vlans = (netns: string): string =>
+    ['br0', 'eth0'].map((name) => vlan(netns, `-j vlan show dev ${name}`)).join('');
+  const wanted = contentOf(host.name);
+  const seen = vlans(host.name);
+  assert.match(seen, /100/);
+  const program = judge('netplan');
+  for (const target of judge('networkd') ? ['networkd', ...(program ? ['netplan'] : [])] : []) {
+    const folder = written(t, exported(ground, target));
+    if (target === 'netplan')
+      run(program?.command ?? '', ['--root-dir', folder], program ? { env: program.env } : {});
+    const netns = await bareHost(t, `uev${target.slice(0, 4)}`);
+    assert.doesNotMatch(await byNetworkd(netns, folder, wanted), parserComplaints);
+    assert.equal(vlans(netns), seen, target);
+  }
+});
+
 test('what cannot be an uplink is refused with one line', async (t) => {
   if (skipUnless(t, 'root', 'program:ethtool')) return;
   const { host } = await uplinkGround(t, 'uer');

@@ -12,6 +12,7 @@ export const kernelTests: readonly GuestTests[] = [
   { file: 'test/e2e/bridge-vlan.test.ts' },
   { file: 'test/e2e/guest-vlan.test.ts' },
   { file: 'test/e2e/uplink-vlan.test.ts' },
+  { file: 'test/e2e/uplink-export.test.ts', only: ['^a bridge that filters VLANs is exported'] },
   { file: 'test/e2e/child-modes.test.ts' },
   { file: 'test/ovs/bridge.test.ts' },
   { file: 'test/ovs/port.test.ts' },

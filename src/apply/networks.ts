@@ -189,6 +189,7 @@ async function observe(
     type,
     vlanLink: vid === undefined || name === undefined ? undefined : exact(host, vlanIfnameFor(name, vid)),
     hostLink,
+    hostUplink: hostLink?.lower === undefined ? undefined : getLink(host.rtnl, hostLink.lower)?.name,
     ...(await hostPortOf(host, network)),
     hostAddrs: [...(hostLink ? listAddrs(host.rtnl, hostLink.ifindex) : []), ...comingFrom(host, network)],
     hostRoutes: hostLink && mayLose(network, record) ? routesOf(host, hostLink) : undefined,

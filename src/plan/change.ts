@@ -203,13 +203,15 @@ function changeMode(want: Attachment, { link }: LinkWithAddrs): Step[] {
   return [{ op: change(to), because: `mode: ${childText(is)} -> ${childText(to)}`, undo: [change(is)] }];
 }
 
-const childText = ({ mode, ...more }: ChildMode): string =>
+/** `bridge`, `source 02:00:00:00:00:01`. */
+export const childText = ({ mode, ...more }: ChildMode): string =>
   [
     mode,
     ...('flag' in more ? [more.flag] : []),
     ...('sourceMacs' in more ? (more.sourceMacs ?? []) : []),
   ].join(' ');
 
+/** What a link of this kind is; undefined in a mode that this program does not know. */
 export function childSeen(
   kind: ChildMode['kind'],
   { mode, flag, sourceMacs }: Link['data'],

@@ -1,14 +1,15 @@
 /** A network of a topology -> what the host needs for it before any container is there. Pure. */
 import { PipewrightError } from '../errors.ts';
 import { broadcastOf, type Cidr, formatCidr } from '../model/address.ts';
-import { childModeOf } from '../model/attachment.ts';
+import { type ChildMode, childModeOf } from '../model/attachment.ts';
 import type { Addr, Link, Route } from '../model/link.ts';
-import { hostIfnameFor, hostMark, vlanIfnameFor } from '../model/naming.ts';
+import { hostIfnameFor, hostMark, isOurGroup, vlanIfnameFor } from '../model/naming.ts';
 import { type NetworkType, promotion, type UplinkPort } from '../model/observed.ts';
 import type { Change, Operation, PlannedLink, Side, Step } from '../model/operation.ts';
 import { carries, needsFiltering, type PortVlan } from '../model/port-vlan.ts';
 import type { NetworkSpec } from '../model/topology.ts';
 import { planFiltering, planOnUplink } from './bridge.ts';
+import { childSeen, childText } from './change.ts';
 import { saved } from './kept.ts';
 
 /** Bytes; of a link that is given none. */
@@ -23,6 +24,8 @@ export interface ObservedNetwork {
   readonly vlanLink: Link | undefined;
   /** The link that has, or will have, the host's own addresses, and those. */
   readonly hostLink: Link | undefined;
+  /** What that one is on, where it is a child of a NIC. */
+  readonly hostUplink?: string | undefined;
   readonly hostAddrs: readonly Addr[];
   /** Its routes; only where an address of it may have to go. */
   readonly hostRoutes?: readonly Route[] | undefined;
@@ -68,13 +71,59 @@ export function hostLinkOf(network: NetworkSpec): string | undefined {
 
 /** The steps that make the network ready on the host; none when it is. */
 export function planHostNetwork(network: NetworkSpec, seen: ObservedNetwork): Step[] {
-  return [...planBase(network, seen), ...planHostLink(network, seen), ...planHostAddrs(network, seen)];
+  const away = dropOtherChild(network, seen);
+  const rest: ObservedNetwork = away.length === 0 ? seen : { ...seen, hostLink: undefined, hostAddrs: [] };
+  return [
+    ...planBase(network, seen),
+    ...away,
+    ...planHostLink(network, rest),
+    ...planHostAddrs(network, rest),
+  ];
 }
 
 /** What such steps make of it. */
 export function changeOfNetwork(steps: readonly Step[]): Change {
-  return steps.some(({ op }) => op.do === 'link.add' || op.do === 'ovs.bridge.add') ? 'create' : 'update';
+  const has = (...names: readonly Operation['do'][]): boolean =>
+    steps.some(({ op }) => names.includes(op.do));
+  return has('link.add', 'ovs.bridge.add') && !has('link.del') ? 'create' : 'update';
 }
+
+/** The host's own child of a NIC is made anew where it is on another NIC or VLAN, or in another mode, than the network. */
+function dropOtherChild(network: NetworkSpec, seen: ObservedNetwork): Step[] {
+  const { hostLink: link, hostUplink, hostAddrs: addrs, hostRoutes: routes = [], group } = seen;
+  if ((network.kind !== 'macvlan' && network.kind !== 'ipvlan') || !link || !isOurGroup(link.group))
+    return [];
+  const uplink = network.vid === undefined ? network.uplink : vlanIfnameFor(network.uplink, network.vid);
+  const child = isChildKind(link.kind) ? childSeen(link.kind, link.data) : undefined;
+  const isSame = child && JSON.stringify(childModeOf({ ...child, ...childModeOf(network) } as ChildMode));
+  const hasMode = child?.kind === network.kind && isSame === JSON.stringify(childModeOf(child));
+  const parent = network.vid === undefined ? seen.link : seen.vlanLink;
+  if (hasMode && parent !== undefined && link.lower === parent.ifindex) return [];
+  const because = hasMode
+    ? `uplink: ${hostUplink ?? 'another one'} -> ${uplink}`
+    : `mode: ${child ? childText(child) : link.kind} -> ${childText(network)}`;
+  const { name, mtu, mac } = link;
+  const own = child?.kind === 'macvlan' && mac !== undefined ? { mac } : {};
+  const again: Operation[] =
+    child && hostUplink !== undefined
+      ? [
+          {
+            do: 'link.add',
+            side: 'guest',
+            name,
+            link: { ...childModeOf(child), uplink: hostUplink, mtu, ...own },
+            group,
+          },
+          { do: 'link.restore', name, saved: saved({ link, addrs, routes }) },
+        ]
+      : [];
+  return [
+    step({ do: 'link.del', side: 'guest', name, onlyGroup: link.group }, `made anew, ${because}`, again),
+  ];
+}
+
+const isChildKind = (kind: string | undefined): kind is ChildMode['kind'] =>
+  kind === 'macvlan' || kind === 'ipvlan';
 
 function step(op: Operation, because: string, undo: readonly Operation[]): Step {
   return { op, because, undo };

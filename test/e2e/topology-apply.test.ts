@@ -341,8 +341,28 @@ const cases: Record<string, (ground: Ground, t: TestContext) => void | Promise<v
     assert.ok(ping(host.name, '10.1.0.1', 3));
     applied(host, yaml.replace('10.1.0.254/24', '10.1.0.253/24'));
     assert.deepEqual(cidrs(host.name, 'pwh-lan'), ['10.1.0.253/24']);
+    // Another NIC, and another mode: it is made anew, as the containers' interfaces are.
+    nicOn(host, 'nic1');
+    const other = host.links();
+    const elsewhere = yaml.replace('uplink: nic0', 'uplink: nic1');
+    applied(host, elsewhere);
+    assert.equal(ipLink(host.name, 'pwh-lan')?.link, 'nic1');
+    assert.ok(ping(host.name, '10.1.0.1', 3));
+    applied(host, elsewhere.replace('uplink: nic1', 'uplink: nic1, mode: vepa'));
+    assert.equal(ipLink(host.name, 'pwh-lan')?.linkinfo?.info_data?.mode, 'vepa');
+    // Taken back, it is where it was.
+    host.write(`${yaml}expect:\n  - ${a.name} -> 10.1.0.77\n`);
+    assert.equal(host.on('apply', '--yes', '--rollback').code, 1);
+    assert.deepEqual(
+      [ipLink(host.name, 'pwh-lan')?.link, ipLink(host.name, 'pwh-lan')?.linkinfo?.info_data?.mode],
+      ['nic1', 'vepa'],
+    );
+    assert.deepEqual(cidrs(host.name, 'pwh-lan'), ['10.1.0.254/24']);
     host.pipewright(['destroy']);
-    assert.deepEqual(host.links(), before);
+    assert.deepEqual(
+      [before, host.links()],
+      [other.filter((name) => !/^(nic1|pwh-)/.test(name)), other.filter((name) => !name.startsWith('pwh-'))],
+    );
     assert.deepEqual(linkNames(a.pid), []);
     assert.deepEqual(host.notes(), []);
   },

@@ -37,6 +37,9 @@ const inside = ({ pid }: Container, ...args: readonly string[]): void => void ru
 /** The host's end of a container's eth1. */
 const end = ({ pid }: Container): string => `veth1pl${pid}`;
 
+const limitOf = (place: string | number, link: string): string | undefined =>
+  / tbf .* rate (\S+)/.exec(runIn(place, 'tc', ['qdisc', 'show', 'dev', link]).stdout)?.[1];
+
 const isPort = ({ host, a }: Ground): boolean => ipLink(host.name, end(a))?.master === 'br0';
 
 const bridgeDrifts: Record<string, Drift> = {
@@ -90,6 +93,21 @@ const bridgeDrifts: Record<string, Drift> = {
     isRight: ({ host, a }) =>
       linkExists(host.name, 'br0') && ping(a.pid, '10.1.0.2') && ping(host.name, '10.1.0.1'),
   },
+  'the limit of what a container sends is taken off': {
+    act: ({ a }) => void runIn(a.pid, 'tc', ['qdisc', 'del', 'dev', 'eth1', 'root']),
+    isRight: ({ a }) => limitOf(a.pid, 'eth1') === '16Mbit',
+  },
+  'the limit of what a container receives is another one': {
+    act: ({ host, a }) =>
+      void host.run('tc', [
+        'qdisc',
+        'replace',
+        'dev',
+        end(a),
+        ...'root tbf rate 1mbit burst 10k latency 10ms'.split(' '),
+      ]),
+    isRight: ({ host, a }) => limitOf(host.name, end(a)) === '8Mbit',
+  },
   "the host's address is deleted": {
     act: ({ host }) => void host.ip('addr', 'del', '10.1.0.254/24', 'dev', 'br0'),
     isRight: ({ host }) => cidrs(host.name, 'br0').join() === '10.1.0.254/24',
@@ -99,7 +117,40 @@ const bridgeDrifts: Record<string, Drift> = {
 const tagOf = (host: AgentHost, port: string): string =>
   host.run('ovs-vsctl', ['--if-exists', 'get', 'port', port, 'tag'], { expect: 'any' }).stdout.trim();
 
+const columnsOf = (host: AgentHost, port: string): string =>
+  host
+    .run('ovs-vsctl', [
+      'get',
+      'port',
+      port,
+      'trunks',
+      'vlan_mode',
+      '--',
+      'get',
+      'interface',
+      port,
+      'ingress_policing_rate',
+    ])
+    .stdout.replace(/\n/g, ' ')
+    .trim();
+
+const isTrunk = ({ host, b }: Ground): boolean =>
+  columnsOf(host, `veth2pl${b.pid}`) === '[20, 30] native-tagged 10000';
+
 const ovsDrifts: Record<string, Drift> = {
+  'trunks, the mode and the policed rate of a port are changed': {
+    act: ({ host, b }) => {
+      const port = `veth2pl${b.pid}`;
+      const words = ['set', 'port', port, 'trunks=40', 'vlan_mode=native-untagged'];
+      host.run('ovs-vsctl', [...words, '--', 'set', 'interface', port, 'ingress_policing_rate=5']);
+    },
+    isRight: isTrunk,
+  },
+  'the policed rate alone is changed': {
+    act: ({ host, b }) =>
+      void host.run('ovs-vsctl', ['set', 'interface', `veth2pl${b.pid}`, 'ingress_policing_rate=5']),
+    isRight: isTrunk,
+  },
   'the VLAN tag is changed': {
     act: ({ host, a }) => void host.run('ovs-vsctl', ['set', 'port', end(a), 'tag=200']),
     isRight: ({ host, a }) => tagOf(host, end(a)) === '100',
@@ -148,7 +199,7 @@ test('drift on a bridge', async (t) => {
   if (skipUnless(t, 'root', 'docker')) return;
   const [host, a, b] = [await agentHost(t, 'adb'), runContainer(t, 'adba'), runContainer(t, 'adbb')];
   const rest =
-    'mtu: 1400, routes: [10.5.0.0/16 via 10.1.0.253], rules: [{ from: 10.1.0.1, table: 254, priority: 1000 }]';
+    'mtu: 1400, routes: [10.5.0.0/16 via 10.1.0.253], rules: [{ from: 10.1.0.1, table: 254, priority: 1000 }], rate: { in: 8mbit, out: 16mbit }';
   host.write(`
 networks: { lan: { kind: bridge, bridge: br0, subnet: 10.1.0.0/24, gateway: 10.1.0.254, hostAddress: 10.1.0.254/24 } }
 attachments:
@@ -176,10 +227,13 @@ test('drift on Open vSwitch', async (t) => {
   await startOvs(t, host);
   host.run('ovs-vsctl', ['add-br', 'ovs0', '--', 'set', 'bridge', 'ovs0', 'datapath_type=netdev']);
   host.write(`
-networks: { lan: { kind: ovs, bridge: ovs0, vlan: 100 } }
+networks:
+  lan: { kind: ovs, bridge: ovs0, vlan: 100 }
+  trunk: { kind: ovs, bridge: ovs0, vlan: 10, trunks: [20, 30], vlanMode: native-tagged }
 attachments:
   - { container: ${a.name}, network: lan, addresses: 10.1.0.1/24 }
   - { container: ${b.name}, network: lan, addresses: 10.1.0.2/24 }
+  - { container: ${b.name}, network: trunk, ifname: eth2, policing: 10mbit }
 `);
   await show(t, { host, a, b, agent: await host.agent(t) }, ovsDrifts);
   assert.ok(repairsOf(host) >= 4);

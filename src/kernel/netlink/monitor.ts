@@ -1,5 +1,5 @@
 /**
- * Tells that something changed in the kernel's links, addresses, routes or rules: in one namespace, and in all that
+ * Tells that something changed in the kernel's links, qdiscs, addresses, routes or rules: in one namespace, and in all that
  * have a number there (every container with a veth pair); or in one namespace's nf_tables, which iptables writes to. It
  * does not tell what: look again.
  * From <linux/rtnetlink.h>, <linux/netlink.h> and <linux/netfilter/nfnetlink.h>, v6.12.
@@ -21,8 +21,8 @@ const SO_RCVBUFFORCE = 33;
 /** Bytes of events that may wait; the default of 208 KiB is about 150 links. */
 const bufferBytes = 1024 * 1024;
 
-/** RTMGRP_LINK, RTMGRP_IPV4_IFADDR, _ROUTE, _RULE, RTMGRP_IPV6_IFADDR, _ROUTE, and RTNLGRP_IPV6_RULE. */
-const groups = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | (1 << 18);
+/** RTMGRP_LINK, RTMGRP_TC, RTMGRP_IPV4_IFADDR, _ROUTE, _RULE, RTMGRP_IPV6_IFADDR, _ROUTE, and RTNLGRP_IPV6_RULE. */
+const groups = 0x1 | 0x8 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | (1 << 18);
 /** RTMGRP_NEIGH, which can be much. */
 const neighGroup = 0x4;
 const NETLINK_ROUTE = 0;

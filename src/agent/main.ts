@@ -54,21 +54,18 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     onRound: () => heap.worked(),
   });
   const stopped = signalled(agent, log);
-  await agent.start();
-  using _sources = openSources(agent, { host, engines: containers.list, paths: options.paths, firewall });
-  await using _server = await startServer({
-    agent,
-    host,
-    engines: containers.list,
-    socketPath,
-    version,
-    log,
-  });
-  notify('READY=1');
-  log.info({ socketPath, attachments: agent.status().attachments.length }, 'ready');
-  await stopped;
-  await agent.close();
-  for (const engine of containers.list) engine.close();
+  const engines = containers.list;
+  const serve = async (): Promise<void> => {
+    using _sources = openSources(agent, { host, engines, paths: options.paths, firewall });
+    await using _server = await startServer({ agent, host, engines, socketPath, version, log });
+    notify('READY=1');
+    log.info({ socketPath, attachments: agent.status().attachments.length }, 'ready');
+    await stopped;
+    await agent.close();
+  };
+  const isReady = await Promise.race([agent.start().then(() => true), stopped.then(() => false)]);
+  await (isReady ? serve() : agent.close());
+  for (const engine of engines) engine.close();
 }
 
 /** A second agent on the same state would undo what the first one does. */

@@ -15,10 +15,10 @@ const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 process.chdir(root);
 
 /**
- * Tests that touch nothing of the others', and are run beside them: those that mostly wait, for leases to end, and those in
- * virtual machines, which take what is left of the processors.
+ * Tests that touch nothing of the others', and are run beside them: those that mostly wait, for leases to end, or kill, in
+ * namespaces of their own, and those in virtual machines, which take what is left of the processors.
  */
-const beside = [/^test\/dhcp\/|^test\/e2e\/(dhcp|ipv6|uplink)-/, /^test\/vm\//];
+const beside = [/^test\/dhcp\/|^test\/e2e\/(dhcp|fault|ipv6|uplink)-/, /^test\/vm\//];
 
 const testsIn = (place) =>
   statSync(place).isFile()

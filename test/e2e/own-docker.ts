@@ -75,7 +75,7 @@ export async function startDocker(
   };
   t.after(async () => {
     await own.crash();
-    rmSync(folder, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true, maxRetries: 20 });
   });
   await own.start();
   run(path.join(root, 'scripts/image.sh'), ['pipewright-test:1'], { env: { DOCKER_HOST: address } });

@@ -69,7 +69,7 @@ export async function ownPodman(t: TestContext, host: AgentHost): Promise<OwnPod
     await own.kill();
     // The host may be gone already; all that a container is known by is in the folder.
     run('podman', [...flags, 'rm', '-f', '-t', '0', '-a'], { expect: 'any' });
-    rmSync(folder, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true, maxRetries: 20 });
   });
   run(path.join(root, 'scripts/image.sh'), [image]);
   const archive = path.join(folder, 'image.tar');

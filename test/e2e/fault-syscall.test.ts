@@ -74,11 +74,13 @@ const cases: readonly Case[] = [
   {
     name: 'pipewright attach, made anew',
     like: 'made anew: from a bridge',
+    isCoarse: true,
     words: (ground) => [...pipewright, 'attach', guestOf(ground), '--network', 'nic0'],
   },
   {
     name: 'pipewright detach',
     like: 'change in place: another tag',
+    isCoarse: true,
     words: (ground) => [...pipewright, 'detach', guestOf(ground)],
   },
 ];

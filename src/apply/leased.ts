@@ -98,9 +98,10 @@ async function withLeases(
 /** The families of which an interface has a lease that is asked for no more. */
 export function surplusLeases(host: Host, container: Container, want: Attachment): Family[] {
   const wanted = leasedFamilies(want);
-  const has = (family: Family): boolean =>
-    host.state.lease(containerKey(container), want.ifname, family) !== undefined;
-  return ([4, 6] as const).filter((family) => !wanted.includes(family) && has(family));
+  const key = containerKey(container);
+  return ([4, 6] as const).filter(
+    (family) => !wanted.includes(family) && host.state.hasLease(key, want.ifname, family),
+  );
 }
 
 /** What was leased and is asked for no more goes back to its server. */

@@ -1,6 +1,14 @@
 /** The state directory of one host: lock, journals, and what is noted of each attachment. All below /run. */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync, unlinkSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+  unlinkSync,
+} from 'node:fs';
 import { startTimeOf } from '../containers/proc.ts';
 import { PipewrightError } from '../errors.ts';
 import type { Family } from '../model/address.ts';
@@ -117,6 +125,11 @@ export class StateDir {
   /** The lease of an interface, of this life of the container or of an earlier one. */
   lease(containerKey: string, ifname: string, family: Family): HeldLease | undefined {
     return read<HeldLease>(this.#leasePath(containerKey, ifname, family));
+  }
+
+  /** As {@link lease}, at a fraction of the cost. */
+  hasLease(containerKey: string, ifname: string, family: Family): boolean {
+    return existsSync(this.#leasePath(containerKey, ifname, family));
   }
 
   writeLease(containerKey: string, held: HeldLease): void {

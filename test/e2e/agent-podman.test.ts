@@ -17,7 +17,7 @@ function problems(host: AgentHost): string[] {
 const indexOf = (pid: number): string =>
   runIn(pid, 'cat', ['/sys/class/net/eth1/ifindex'], { expect: 'any' }).stdout.trim();
 
-const meet = (a: Container, pid: number): boolean => ping(a.pid, '10.9.0.2') && ping(pid, '10.9.0.1');
+const meet = (a: Container, pid: number): boolean => ping(a.pid, '10.9.0.2', 5) && ping(pid, '10.9.0.1', 5);
 
 test('Podman comes after the agent, goes, and comes again', async (t) => {
   if (skipUnless(t, 'root', 'docker', 'program:podman', 'program:curl')) return;

@@ -12,7 +12,6 @@ import {
   openSync,
   readdirSync,
   readFileSync,
-  rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
@@ -20,7 +19,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { plainNetns, type Ran, type RunOptions, run } from '../lab.ts';
+import { plainNetns, type Ran, type RunOptions, removeFolder, run } from '../lab.ts';
 import { command, linkNames, type OwnHost } from './support.ts';
 
 /** A host of its own, with topology files and an agent. */
@@ -88,7 +87,11 @@ export async function agentHost(t: TestContext, name: string): Promise<AgentHost
       run('ps', ['-o', 'comm=', '-p', String(pid)], { expect: 'any' }).stdout.trim() === 'sleep',
   );
   const folder = mkdtempSync(path.join(tmpdir(), 'pwt-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const started: RunningAgent[] = [];
+  t.after(async () => {
+    for (const agent of started) await agent.stop('SIGKILL');
+    await removeFolder(folder);
+  });
   const lasting = path.join(folder, 'lib');
   const file = path.join(folder, 'pipewright.yaml');
   let files: readonly string[] = [file];
@@ -129,8 +132,12 @@ export async function agentHost(t: TestContext, name: string): Promise<AgentHost
         const place = path.join(stateDir, kind);
         return existsSync(place) ? readdirSync(place).map((entry) => `${kind}/${entry}`) : [];
       }),
-    startAgent: (...words) =>
-      startAgent(host, ['agent', '--state-dir', lasting, '--log-format', 'json', ...words, ...files]),
+    startAgent: (...words) => {
+      const own = ['agent', '--state-dir', lasting, '--log-format', 'json', ...words, ...files];
+      const agent = startAgent(host, own);
+      started.push(agent);
+      return agent;
+    },
     agent: async (test, ...words) => {
       const agent = host.startAgent(...words);
       test.after(() => agent.stop('SIGKILL'));

@@ -85,6 +85,7 @@ test('killed in every state and started again: the lease is what it was, and the
   run('docker', ['restart', '-t', '0', web.name]);
   await killedIn('REBOOTING', []);
   await comesTo('REBOOTING');
+  await seen.settled();
   const asked = seen.messages().length;
   gives(fake, '10.77.0.61', [request], { times: restless, most: 1 });
   await killedIn('RENEWING', held);
@@ -92,6 +93,7 @@ test('killed in every state and started again: the lease is what it was, and the
   await killedIn('REBINDING', held, () => gives(fake, '10.77.0.61', [request]));
   await comesTo('BOUND');
   assert.deepEqual(addresses(), held);
+  await seen.settled();
   const since = seen.messages().slice(asked);
   assert.deepEqual(
     since.filter((message) => message.startsWith('Discover')),

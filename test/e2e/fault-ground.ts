@@ -91,9 +91,13 @@ export class Ground {
       runIn(host.name, program, ['-w', '-A', 'FORWARD', '-j', 'DOCKER-USER']);
     }
     const netns = Netns.open(`/run/netns/${host.name}`, 'host');
+    const stateDir = `/run/pipewright/net-${netns.inode}`;
+    const forget = (): void => rmSync(stateDir, { recursive: true, force: true });
+    // The number of a namespace may have been another one's, of a run that was killed.
+    forget();
     t.after(() => {
       netns[Symbol.dispose]();
-      rmSync(`/run/pipewright/net-${netns.inode}`, { recursive: true, force: true });
+      forget();
     });
     return new Ground(host, guest, netns, ovs ? await startOvs(t, host) : undefined);
   }
@@ -319,7 +323,9 @@ async function startOvs(t: TestContext, host: Place): Promise<string> {
 }
 
 function killDaemon(pidFile: string): void {
-  if (existsSync(pidFile)) process.kill(Number(readFileSync(pidFile, 'utf8')), 'SIGKILL');
+  const pid = existsSync(pidFile) ? readFileSync(pidFile, 'utf8').trim() : '';
+  // It may have ended by itself, with its namespace.
+  if (pid !== '' && existsSync(`/proc/${pid}`)) process.kill(Number(pid), 'SIGKILL');
 }
 
 function answers(socket: string): Promise<boolean> {

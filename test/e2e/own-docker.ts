@@ -1,11 +1,11 @@
 /** A Docker Engine of one test host: it can be stopped and started, and all names of containers are free there. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
-import { type Ran, type RunOptions, root, run } from '../lab.ts';
+import { type Ran, type RunOptions, removeFolder, root, run } from '../lab.ts';
 import { type AgentHost, soon } from './agent-ground.ts';
 
 /** The engine; what runs on the host after this finds it by DOCKER_HOST. */
@@ -75,7 +75,7 @@ export async function startDocker(
   };
   t.after(async () => {
     await own.crash();
-    rmSync(folder, { recursive: true, force: true, maxRetries: 20 });
+    await removeFolder(folder);
   });
   await own.start();
   run(path.join(root, 'scripts/image.sh'), ['pipewright-test:1'], { env: { DOCKER_HOST: address } });

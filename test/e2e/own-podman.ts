@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
-import { type Ran, type RunOptions, root, run } from '../lab.ts';
+import { type Ran, type RunOptions, removeFolder, root, run } from '../lab.ts';
 import { type AgentHost, type RunningAgent, soon } from './agent-ground.ts';
 
 /** Podman's containers go on without its service. */
@@ -69,7 +69,7 @@ export async function ownPodman(t: TestContext, host: AgentHost): Promise<OwnPod
     await own.kill();
     // The host may be gone already; all that a container is known by is in the folder.
     run('podman', [...flags, 'rm', '-f', '-t', '0', '-a'], { expect: 'any' });
-    rmSync(folder, { recursive: true, force: true, maxRetries: 20 });
+    await removeFolder(folder);
   });
   run(path.join(root, 'scripts/image.sh'), [image]);
   const archive = path.join(folder, 'image.tar');

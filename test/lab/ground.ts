@@ -1,6 +1,6 @@
 /** Things that a test stands on: containers, namespaces, NICs, bridges. Whatever is made goes when the test ends. */
 import { spawn } from 'node:child_process';
-import { existsSync, readlinkSync } from 'node:fs';
+import { existsSync, readlinkSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -102,6 +102,19 @@ export async function plainNetns(
     await sleep(5);
   }
   return { name: full, path: `/run/netns/${full}`, pid };
+}
+
+/** Removes a folder that what is just ending may still write to. */
+export async function removeFolder(folder: string): Promise<void> {
+  for (let left = 100; ; left -= 1) {
+    try {
+      rmSync(folder, { recursive: true, force: true });
+      return;
+    } catch (error) {
+      if (left === 0) throw error;
+      await sleep(100);
+    }
+  }
 }
 
 /** Whether a link of this name is in the namespace. */

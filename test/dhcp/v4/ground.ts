@@ -1,12 +1,15 @@
 /** A client in a namespace, a bridge that stands for a LAN, servers on it, and a capture of what passes. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { writeSync } from 'node:fs';
 import type { TestContext } from 'node:test';
 import { applyLease, hasLease, removeLease } from '../../../src/dhcp/apply.ts';
 import { clientIdOf } from '../../../src/dhcp/identity.ts';
 import { Dhcp4Client, leaseClock } from '../../../src/dhcp/v4/client.ts';
 import type { ClientIdentity } from '../../../src/dhcp/v4/requests.ts';
+import { arpQuestion } from '../../../src/kernel/frames.ts';
 import { Netns } from '../../../src/kernel/netns.ts';
+import { closeInBackground, openPacketSocket } from '../../../src/kernel/packet-socket.ts';
 import type { Lease } from '../../../src/model/lease.ts';
 import { cidrs, ipLink, nsenter, plainNetns, run } from '../../lab.ts';
 import { type DhcpServer, dhcpServer, type ServerProgram } from '../servers.ts';
@@ -27,6 +30,8 @@ export interface Capture {
   lines(): string[];
   /** The kinds of DHCP messages, in order: `Discover 0.0.0.0.68 > 255.255.255.255.67`. */
   messages(): string[];
+  /** Waits until what has passed so far is told: a question that nobody answers is sent after it. */
+  settled(): Promise<void>;
 }
 
 export async function lan(t: TestContext, suffix: string): Promise<Lan> {
@@ -88,8 +93,14 @@ export async function capture(t: TestContext, where: string, link: string): Prom
   await until('tcpdump', () => said.includes('listening on'));
   const lines = (): string[] =>
     text.split(/\n(?=\d+\.\d{6} )/).map((packet) => packet.replace(/\s*\n\s*/g, ' '));
+  let marks = 0;
   return {
     lines,
+    settled: async () => {
+      const ip = `192.0.2.${++marks}`;
+      sendFrom(where, link, arpQuestion('02:00:00:00:00:99', ip));
+      await until('tcpdump tells all', () => lines().some((line) => line.includes(`who-has ${ip} `)));
+    },
     messages: () =>
       lines().flatMap((line) => {
         const [, ends = ''] = /(\d+\.\d+\.\d+\.\d+\.6[78] > \d+\.\d+\.\d+\.\d+\.6[78])/.exec(line) ?? [];
@@ -97,6 +108,16 @@ export async function capture(t: TestContext, where: string, link: string): Prom
         return kind === undefined ? [] : [`${kind} ${ends}`];
       }),
   };
+}
+
+function sendFrom(where: string, link: string, frame: Buffer): void {
+  using netns = Netns.open(`/run/netns/${where}`, where);
+  const fd = openPacketSocket(netns, ipLink(where, link)?.ifindex ?? 0);
+  try {
+    writeSync(fd, frame);
+  } finally {
+    closeInBackground(fd);
+  }
 }
 
 /** A client and what it did. */

@@ -35,8 +35,10 @@ function eth0(ground: Ground): void {
 
 /** A NIC of the host with all that one can have. Its other end is `wire1`. */
 function nic(ground: Ground, state: 'up' | 'down' = 'up'): void {
-  ground.onHost('link add nic0 mtu 1450 type veth peer name wire1', 'link set wire1 up');
-  // A link that was up once has another qdisc, and its peer a link-local address.
+  // The wire's own answer to a NIC that goes up for a moment, a link-local address, is not looked at.
+  const wire = ['link set wire1 addrgenmode none', 'link set wire1 up'];
+  ground.onHost('link add nic0 mtu 1450 type veth peer name wire1', ...wire);
+  // A link that was up once has another qdisc.
   ground.onHost('link set nic0 up', 'link set nic0 down');
   if (state === 'down') return;
   ground.onHost(

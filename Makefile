@@ -1,6 +1,6 @@
 # Each target is complete on a Debian 12 machine with root, Node >= 20 and npm: what is missing is installed first.
 .DEFAULT_GOAL := help
-.PHONY: help setup build lint format test test-vm test-all bench demo clean
+.PHONY: help setup build lint format test test-vm bench demo clean
 
 PACKAGES := node_modules/.installed
 
@@ -26,16 +26,13 @@ lint: $(PACKAGES) ## style, types, unused code
 format: $(PACKAGES) ## write the style
 	npx biome check --write .
 
-test: setup lint build ## everything on this machine's kernel, Docker Engine and Open vSwitch
-	node scripts/test.mjs
+test: setup lint build ## everything on this machine's kernel, then a short part of test-vm
+	@scripts/setup.sh vm 120 || echo 'tests in a virtual machine will be skipped'
+	node scripts/test.mjs --short
 
 test-vm: build ## what a full kernel is needed for, on Debian's in virtual machines
 	@scripts/setup.sh vm
 	node scripts/test.mjs test/vm
-
-test-all: setup lint build ## test, and beside it a short part of test-vm where that is possible
-	@scripts/setup.sh vm 120 || echo 'tests in a virtual machine will be skipped'
-	node scripts/test.mjs --short
 
 bench: setup build ## side by side with ip, ovs-vsctl, docker network connect
 	node scripts/bench.mjs

@@ -32,7 +32,7 @@ export const kernelTests: readonly GuestTests[] = [
   },
 ];
 
-/** A part of them, what is only here at the least cost: for runs beside the rest of the suite. */
+/** A part of them, what is only here at the least cost: for every run of the suite. */
 export const shortTests: readonly GuestTests[] = [
   { file: 'test/kernel/netlink/link.test.ts', only: ['^bridge: VLAN', '^ipvlan', '^vlan', '^dummy'] },
   { file: 'test/kernel/netlink/bridge-vlan.test.ts' },

@@ -36,7 +36,8 @@ export class EngineHost implements SceneHost {
    * @param wire the network namespace that the other end of eth0 is in, a port of the bridge `wire` there */
   constructor(t: TestContext, name: string, wire: string) {
     this.#name = name;
-    this.#netns = `${wire}-${name}`;
+    // The pid at the end, as of all that a later run may take away.
+    this.#netns = wire.replace(/-(\d+)$/, `-${name}-$1`);
     this.#wire = wire;
     t.after(async () => {
       await this.off();

@@ -29,7 +29,7 @@ export interface Lab {
 let count = 0;
 
 export function createLab(t: TestContext): Lab {
-  const name = `pwt-k-${process.pid}-${++count}`;
+  const name = `pwt-k${++count}-${process.pid}`;
   run(`ip netns add ${name}`);
   t.after(() => run(`ip netns del ${name}`));
   const netns = Netns.open(`/run/netns/${name}`, name);

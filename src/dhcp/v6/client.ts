@@ -136,10 +136,14 @@ export class Dhcp6Client {
     };
   }
 
-  /** Whether its addresses are past duplicate address detection, or routers say that there is nothing to be had. */
+  /**
+   * Whether its addresses are past duplicate address detection and those of an earlier lease have been asked about, or
+   * routers say that there is nothing to be had.
+   */
   get isSettled(): boolean {
+    const { at } = this.#state;
     if (!leaseOf(this.#state)) return this.#isDenied;
-    return this.#unproven.size + this.#verifying.size === 0;
+    return at !== 'waiting' && at !== 'confirming' && this.#unproven.size + this.#verifying.size === 0;
   }
 
   #silence(): string | undefined {

@@ -99,7 +99,8 @@ test('on another bridge: silence until the time is over', async (t) => {
   ];
   const [results, ms] = await timed(Promise.all(all));
   assert.deepEqual(results, Array(4).fill(silence));
-  assert.ok(ms > 550 && ms < 900, `${ms} ms`);
+  // One after the other would be 2400.
+  assert.ok(ms > 550 && ms < 2000, `${ms} ms`);
   assert.ok(!ping(one.name, '10.0.0.2'));
 });
 

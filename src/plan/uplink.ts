@@ -13,14 +13,13 @@ import type {
   UplinkRecord,
   UplinkWant,
 } from '../model/uplink.ts';
+import { macOps, planBridge } from './uplink-bridge.ts';
 import {
   isLinkLocal,
   learnedOf,
   type Move,
-  macOps,
   neighKey,
   pick,
-  planBridge,
   reasonOf,
   renamed,
   routeKey,

@@ -320,8 +320,7 @@ async function release(
   { dns }: Attachment,
   guest: GuestSocket | undefined,
 ): Promise<void> {
-  const has = (family: Family): boolean =>
-    host.state.lease(containerKey(container), ifname, family) !== undefined;
+  const has = (family: Family): boolean => host.state.hasLease(containerKey(container), ifname, family);
   if (has(4)) {
     const { releaseHeld } = await import('../dhcp/held.ts');
     releaseHeld(host, container, ifname, guest?.rtnl);
